@@ -1,0 +1,1 @@
+"""The product around the engine: library of LoRAs, session, jobs, records, command line and user interface."""
