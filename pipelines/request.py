@@ -55,7 +55,7 @@ def _no_settings() -> Mapping[str, SettingValue]:
 class GenerationRequest:
     """All that determines the pictures of one run; two equal requests on one machine give equal pixels.
 
-    `settings` are those of the fusion method `method`. `width` and `height` are in pixels, None for the base's own size.
+    `settings` are those of the fusion method `method`. `width` and `height` are in pixels, None for the base's own.
     Image k of the run is drawn from seed + k. Raises RequestError, or SettingError for `settings`.
     """
 
