@@ -1,0 +1,37 @@
+# Every target makes its own environment first, so that each of these works in a fresh clone.
+#   make studio    open the studio (PORT=7860 HOST=127.0.0.1)
+#   make test      run the tests   (PYTEST_ARGS="-m slow" for others)
+#   make check     format, lint, types, architecture
+#   make bench     measure the runtime against PEFT
+PYTHON ?= python3
+VENV ?= .venv
+HOST ?= 127.0.0.1
+PORT ?= 7860
+PYTEST_ARGS ?=
+
+bin := $(VENV)/bin
+installed := $(VENV)/installed
+
+.PHONY: studio test check bench
+.DELETE_ON_ERROR:
+
+studio: $(installed)
+	$(bin)/loom studio --host $(HOST) --port $(PORT)
+
+test: $(installed)
+	$(bin)/python -m pytest $(PYTEST_ARGS)
+
+check: $(installed)
+	$(bin)/ruff format --check .
+	$(bin)/ruff check .
+	$(bin)/pyright --pythonpath $(bin)/python
+	$(bin)/python -m pytest -q tests/test_architecture.py
+
+bench: $(installed)
+	$(bin)/loom bench runtime
+
+$(installed): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Loom needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; set PYTHON=... to another one")'
+	$(PYTHON) -m venv $(VENV)
+	$(bin)/python -m pip install --disable-pip-version-check --no-input -c constraints.txt -e '.[dev]'
+	@touch $@
