@@ -1,0 +1,8 @@
+"""The command line `loom`: one file per command, found by reading this folder."""
+
+
+def main() -> None:
+    """Run `loom` with the arguments of this process and exit."""
+    from studio.cli.application import build
+
+    build()()

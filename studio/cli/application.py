@@ -1,0 +1,62 @@
+"""The `loom` application: every module of this folder that defines a command becomes one.
+
+A module NAME.py with a function `command` gives `loom NAME`; one with a Typer app `group` gives `loom NAME SUBCOMMAND`.
+Modules with neither serve the others. Commands import what is heavy inside their functions: `loom --help` imports all
+of these modules and must answer at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from pipelines.errors import LoomError
+from studio.cli.output import print_error
+
+ERROR_EXIT_CODE = 2  # the same as for a wrong option
+
+
+class LoomGroup(TyperGroup):
+    """Ends with exit code 2 on a LoomError or wrong usage: a message, or JSON if the command was given --json."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        options = args[: args.index("--")] if "--" in args else args
+        ctx.meta["loom.json"] = "--json" in options
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        as_json = ctx.meta["loom.json"]
+        try:
+            return super().invoke(ctx)
+        except LoomError as error:
+            print_error(error, as_json=as_json)
+            raise typer.Exit(ERROR_EXIT_CODE) from error
+        except typer.TyperException as error:
+            if not as_json:
+                raise
+            print_error(LoomError(error.format_message()), as_json=True, kind="UsageError")
+            raise typer.Exit(ERROR_EXIT_CODE) from error
+
+
+def build() -> typer.Typer:
+    """The application with all commands."""
+    app = typer.Typer(
+        cls=LoomGroup,
+        name="loom",
+        help="Compose several LoRAs in one picture.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    for found in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        module = importlib.import_module(f"{__package__}.{found.name}")
+        if group := getattr(module, "group", None):
+            app.add_typer(group, name=found.name)
+        elif command := getattr(module, "command", None):
+            app.command(found.name)(command)
+    return app

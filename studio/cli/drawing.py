@@ -1,0 +1,89 @@
+"""Drawing for the command line: a progress bar, the files to write, and an account of each picture."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sys
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import OutputError
+from studio.record import GenerationRecord, save_png
+
+if TYPE_CHECKING:
+    from pipelines.generate import StepProgress
+    from pipelines.request import GenerationRequest
+    from studio.session import Generation, Studio
+
+
+def check_out(out: Path | None) -> None:
+    """Raise OutputError now for a name that could not be written to after drawing."""
+    if out is not None and (out.suffix.lower() != ".png" or out.is_dir()):
+        raise OutputError(f"{out} cannot hold a picture", expected="a file name that ends in .png")
+
+
+def start_of_variation(record: GenerationRecord) -> GenerationRequest:
+    """What to change to get something like this one picture, without the rest of its run."""
+    return replace(record.request, seed=record.seed, num_images_per_prompt=1)
+
+
+def draw(studio: Studio, request: GenerationRequest, *, save: bool) -> list[Generation]:
+    with steps_shown() as on_step:
+        return studio.generate(request, on_step, save=save)
+
+
+def draw_again(studio: Studio, record: GenerationRecord) -> list[Generation]:
+    """The recorded picture, pixel for pixel: its whole run is drawn, since neighbours in a batch can move last bits."""
+    with steps_shown() as on_step:
+        return [studio.reproduce(record, on_step, save=False)[record.image_index]]
+
+
+def draw_variation(
+    studio: Studio, record: GenerationRecord, request: GenerationRequest, *, save: bool
+) -> list[Generation]:
+    """Pictures of a changed request; the LoRAs that it shares with the record must be the same files."""
+    names = {choice.name for choice in request.adapters}
+    shared = {name: sha256 for name, sha256 in record.adapter_sha256.items() if name in names}
+    changed = replace(record, request=request, adapter_sha256=shared, image_index=0)
+    with steps_shown() as on_step:
+        return studio.reproduce(changed, on_step, save=save)
+
+
+def save_as(generations: Sequence[Generation], out: Path) -> list[Generation]:
+    """The pictures saved to `out`, or to NAME-1.png, NAME-2.png ... if there are several; raises OutputError."""
+    paths = [out] if len(generations) == 1 else [out.with_stem(f"{out.stem}-{k + 1}") for k in range(len(generations))]
+    return [
+        replace(generation, path=save_png(generation.image, generation.record, path))
+        for generation, path in zip(generations, paths, strict=True)
+    ]
+
+
+def account(generation: Generation) -> dict[str, Any]:
+    """One picture as JSON; `pixels_sha256` is equal for equal pixels, whatever the file."""
+    image, record = generation.image.convert("RGB"), generation.record
+    return {
+        "path": str(generation.path),
+        "seed": record.seed,
+        "width": image.width,
+        "height": image.height,
+        "pixels_sha256": hashlib.sha256(image.tobytes()).hexdigest(),
+        "record": record.to_dict(),
+    }
+
+
+@contextlib.contextmanager
+def steps_shown() -> Generator[Callable[[StepProgress], None]]:
+    """A progress bar on standard error, if that is a terminal; standard output stays free for the result."""
+    from tqdm import tqdm
+
+    with tqdm(file=sys.stderr, disable=None, unit="step", leave=False) as bar:
+
+        def on_step(progress: StepProgress) -> None:
+            bar.total = progress.num_inference_steps
+            bar.update(progress.index + 1 - bar.n)
+
+        with contextlib.redirect_stdout(sys.stderr):  # libraries that print while loading would spoil --json
+            yield on_step

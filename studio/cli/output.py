@@ -1,0 +1,30 @@
+"""What commands print: JSON for machines on standard output, words for people, errors on standard error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.errors import LoomError
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, errors included.")]
+
+
+def print_json(data: Mapping[str, Any]) -> None:
+    typer.echo(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_error(error: LoomError, *, as_json: bool, kind: str = "") -> None:
+    """The error as `{"error": {...}}` on standard output, or as sentences on standard error."""
+    if as_json:
+        print_json({"error": error.to_dict() | ({"type": kind} if kind else {})})
+    else:
+        typer.echo(f"loom: {plain(str(error))}", err=True)
+
+
+def plain(text: str) -> str:
+    """`text` without the control characters that a terminal would obey; it may come from a file."""
+    return "".join(sign for sign in text if sign.isprintable() or sign in "\n\t")

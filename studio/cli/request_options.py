@@ -1,0 +1,74 @@
+"""The request that a command line asks for: the options given, on top of the defaults or of an old picture."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from pipelines.errors import RequestError, SettingError
+from pipelines.prompt_syntax import parse_choice, split_prompt
+from pipelines.request import GenerationRequest, SettingValue
+from studio.cli.method_flags import chosen_settings
+
+
+def asked_for(
+    start: GenerationRequest | None,
+    given: Mapping[str, Any],
+    flags: Mapping[tuple[str, str], SettingValue],
+    pairs: Iterable[str],
+) -> GenerationRequest:
+    """The request made of `start` and the options `given`.
+
+    `given` holds fields of GenerationRequest, besides `lora` (texts name:strength) and `size` (WxH). LoRAs that are
+    given replace those of `start`; settings do if they are for another method. `flags` are the methods' own flags,
+    `pairs` the key=value texts of --set.
+    """
+    fields = dict(given)
+    choices = [parse_choice(text) for text in fields.pop("lora", ())]
+    if "prompt" in fields:
+        fields["prompt"], tagged = split_prompt(fields["prompt"])
+        choices += tagged
+    if choices:
+        fields["adapters"] = tuple(choices)
+    if "size" in fields:
+        fields["width"], fields["height"] = parse_size(fields.pop("size"))
+    method = fields.get("method", start.method if start else "merge")
+    kept = start.settings if start and start.method == method else {}
+    settings = chosen_settings(method, flags, parse_pairs(pairs))
+    if start is not None:
+        return replace(start, **fields, settings={**kept, **settings})
+    if "prompt" not in fields:
+        raise RequestError("there is no prompt", expected="a description of the picture", remedy="Write it in quotes")
+    return GenerationRequest(**fields, settings=settings)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height in pixels of a text such as 64x48; raises RequestError."""
+    if found := re.fullmatch(r"(\d{1,5})[xX×](\d{1,5})", text.strip()):
+        return int(found[1]), int(found[2])
+    raise RequestError("--size cannot be read", expected="WIDTHxHEIGHT in pixels, such as 64x64", found=repr(text))
+
+
+def parse_pairs(pairs: Iterable[str]) -> dict[str, SettingValue]:
+    """Settings from key=value texts: numbers, true and false are read as such, anything else is text."""
+    settings: dict[str, SettingValue] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals or not key:
+            raise SettingError("--set cannot be read", expected="key=value", found=repr(pair))
+        if key in settings:
+            raise SettingError(f"--set {key} was given twice", remedy="Give it once")
+        settings[key] = _value(text.strip())
+    return settings
+
+
+def _value(text: str) -> SettingValue:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, int | float) else text
