@@ -36,13 +36,11 @@ class LoomError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        parts = (
-            self.what,
-            f"expected {self.expected}" if self.expected else "",
-            f"found {self.found}" if self.found else "",
-            self.remedy,
-        )
-        return " ".join(_sentence(part) for part in parts if part)
+        details = ((word, text) for word, text in (("expected", self.expected), ("found", self.found)) if text)
+        facts = ", ".join(f"{word} {text}" for word, text in details)
+        failure = f"{self.what}: {facts}" if facts else self.what
+        remedy = self.remedy[:1].upper() + self.remedy[1:]
+        return " ".join(_sentence(text) for text in (failure, remedy) if text)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.what, dict(self.__dict__))

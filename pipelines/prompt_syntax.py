@@ -18,8 +18,8 @@ def split_prompt(prompt: str) -> tuple[str, tuple[AdapterChoice, ...]]:
     choices = tuple(parse_choice(match[1]) for match in TAG.finditer(prompt))
     if not choices:
         return prompt, ()
-    words = TAG.sub(" ", prompt).split()
-    return re.sub(r"\s+(?=,)", "", " ".join(words)).strip(" ,"), choices
+    words = " ".join(TAG.sub(" ", prompt).split())
+    return re.sub(r" ?,( ?,)*", ",", words).strip(" ,"), choices  # a tag between commas leaves one of them
 
 
 def parse_choice(text: str) -> AdapterChoice:
