@@ -35,7 +35,10 @@ def parameters(
     accept; the hashes tell the files apart.
     """
     applied = [choice for choice in request.adapters if choice.strength != 0]
-    names = {choice.name: _plain_name(choice.name) for choice in applied}
+    names = {
+        choice.name: _plain_name(choice.name) or f"lora_{adapter_sha256.get(choice.name, '')[:AUTOV2_DIGITS]}"
+        for choice in applied
+    }
     hashes = {
         names[choice.name]: adapter_sha256[choice.name][:AUTOV2_DIGITS]
         for choice in applied
@@ -64,7 +67,7 @@ def parameters(
 
 def _plain_name(name: str) -> str:
     ascii_only = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", ascii_only).strip("_") or "lora"
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", ascii_only).strip("_")
 
 
 def _quoted(value: object) -> str:
