@@ -1,8 +1,8 @@
 """The `parameters` text that A1111, Forge, Civitai and most viewers read from a PNG, written for a record of ours.
 
 Form: prompt with `<lora:name:strength>` tags, `Negative prompt: ...`, then one line of at least three `Key: value`
-pairs, where a value with a comma, colon or quote is JSON-quoted. LoRA hashes are AutoV2, the first ten digits of the file's
-SHA-256, under `Lora hashes` (A1111) and `Hashes` (Civitai).
+pairs, where a value with a comma, colon or quote is JSON-quoted. LoRA hashes are AutoV2, the first ten digits of the
+file's SHA-256, under `Lora hashes` (A1111) and `Hashes` (Civitai).
 """
 
 from __future__ import annotations
