@@ -1,12 +1,12 @@
 # Every target makes its own environment first, so that each of these works in a fresh clone.
-#   make studio    open the studio (PORT=7860 HOST=127.0.0.1)
+#   make studio    open the studio (HOST=127.0.0.1 PORT=7860, the first free port if not given)
 #   make test      run the tests   (PYTEST_ARGS="-m slow" for others)
 #   make check     format, lint, types, architecture
 #   make bench     measure the runtime against PEFT
 PYTHON ?= python3
 VENV ?= .venv
 HOST ?= 127.0.0.1
-PORT ?= 7860
+PORT ?=
 PYTEST_ARGS ?=
 
 bin := $(VENV)/bin
@@ -16,7 +16,7 @@ installed := $(VENV)/installed
 .DELETE_ON_ERROR:
 
 studio: $(installed)
-	$(bin)/loom studio --host $(HOST) --port $(PORT)
+	$(bin)/loom studio --host $(HOST) $(if $(PORT),--port $(PORT))
 
 test: $(installed)
 	$(bin)/python -m pytest $(PYTEST_ARGS)
