@@ -1,0 +1,202 @@
+"""The resident pool: adapters placed on the device of a model, ready to be switched on in any combination."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from pipelines.plan import Gates
+from pipelines.runtime.gates import Stack
+from pipelines.runtime.layers import LowRankLayer, PlacedFactors, Update
+from pipelines.runtime.placement import layer_for, place, replace
+from pipelines.runtime.targets import denoiser_of, is_compiled, text_encoders_of
+
+if TYPE_CHECKING:
+    from pipelines.adapters.factors import Adapter, LoraFactors
+
+MAX_STACKS = 32  # sets of adapters whose stacks are kept; a set beyond that is stacked anew when it returns
+MAX_RESIDENTS = 64  # adapters kept on the device; the one used longest ago makes room
+
+
+class ModelBank:
+    """The resident adapters of one model, a denoiser or a text encoder, and the layers they may act on.
+
+    Attaching costs one placement of the adapter's own factors, whatever else is resident. Switching points the layers
+    at another stack, writing gates is one small tensor; nothing walks the module tree after construction.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device) -> None:
+        self.model = model
+        self.device = device
+        self.dtype = _dtype_of(model)
+        self._modules = dict(model.named_modules())
+        self._layers: dict[str, LowRankLayer] = {}
+        self._residents: dict[str, dict[str, PlacedFactors]] = {}
+        self._stacks: OrderedDict[tuple[str, ...], Stack] = OrderedDict()
+        self._active: Stack | None = None
+        self._fixed: tuple[str, ...] | None = None
+
+    def attach(self, name: str, factors: Mapping[str, LoraFactors]) -> None:
+        """Place an adapter's factors, by module path.
+
+        Raises AdapterMatchError for a layer that is missing or differs.
+        """
+        placed: dict[str, PlacedFactors] = {}
+        for path, each in factors.items():
+            if path not in self._layers:
+                self._layers[path] = layer_for(name, path, self._modules)
+            placed[path] = place(name, path, each, self._layers[path].module, self.device)
+        if name in self._residents:
+            self.detach(name)
+        if placed:
+            self._residents[name] = placed
+
+    def detach(self, name: str) -> None:
+        self._point_at(None)
+        for names in [names for names in self._stacks if name in names]:
+            del self._stacks[names]
+        self._residents.pop(name, None)
+
+    def touched_by(self, gates: Gates) -> Gates:
+        """The gates that change this model: of resident adapters, and not zero."""
+        return {name: gate for name, gate in gates.items() if gate and name in self._residents}
+
+    def activate(self, passes: Sequence[Gates]) -> None:
+        """Let the adapters act with the gates of each pass of the next batch; only those that are open anywhere cost
+        work.
+
+        In a compiled model the set is fixed for the run instead, so that every switch is a write of gates into one
+        graph.
+        """
+        names = self._fixed
+        if names is None:
+            names = tuple(name for name in self._residents if any(gates.get(name) for gates in passes))
+        if not names:
+            self._point_at(None)
+            return
+        stack = self._stack(names)
+        if stack is not self._active:
+            self._point_at(stack)
+        stack.write(passes)
+
+    @contextmanager
+    def open(self, names: Sequence[str], *, compiled: bool) -> Generator[None]:
+        """Hook the layers of all residents for one run with these adapters; restores the model exactly, always."""
+        if compiled:
+            self._fixed = tuple(name for name in self._residents if name in names)
+            if self._fixed:
+                self._stack(self._fixed).stack_now()
+        hooked = tuple(self._layers.values())
+        try:
+            for layer in hooked:
+                layer.hook()
+            yield
+        finally:
+            self._point_at(None)
+            self._fixed = None
+            for layer in hooked:
+                layer.unhook()
+
+    def follow(self, device: torch.device) -> None:
+        """Move the residents to where the model runs now and to its dtype, if either has changed."""
+        if (self.device, self.dtype) == (device, _dtype_of(self.model)):
+            return
+        self._point_at(None)
+        self._stacks.clear()
+        self.device, self.dtype = device, _dtype_of(self.model)
+        for placed in self._residents.values():
+            for path, factors in placed.items():
+                placed[path] = replace(factors, self._layers[path].module, device)
+
+    def _stack(self, names: tuple[str, ...]) -> Stack:
+        if names not in self._stacks:
+            self._stacks[names] = self._new_stack(names)
+            if len(self._stacks) > MAX_STACKS:
+                self._stacks.popitem(last=False)
+        self._stacks.move_to_end(names)
+        return self._stacks[names]
+
+    def _new_stack(self, names: tuple[str, ...]) -> Stack:
+        updates: dict[LowRankLayer, Update] = {}
+        for path, layer in self._layers.items():
+            owners = [index for index, name in enumerate(names) if path in self._residents[name]]
+            if owners:
+                updates[layer] = Update([self._residents[names[index]][path] for index in owners], owners)
+        return Stack(names, updates, self.device)
+
+    def _point_at(self, stack: Stack | None) -> None:
+        if self._active is not None:
+            for layer in self._active.updates:
+                layer.update = None
+        if stack is not None:
+            for layer, update in stack.updates.items():
+                layer.update = update
+        self._active = stack
+
+
+class AdapterBank:
+    """The resident adapters of a diffusers pipeline: one ModelBank for its denoiser, one for each text encoder.
+
+    Keep one bank for as long as the pipeline lives, so that adapters are placed once; `fused` makes a passing one
+    without.
+    """
+
+    def __init__(self, pipe: Any, *, max_residents: int = MAX_RESIDENTS) -> None:
+        self.max_residents = max_residents
+        self.adapters: OrderedDict[str, Adapter] = OrderedDict()  # the one used longest ago comes first
+        self._settle(pipe)
+
+    def attach(self, name: str, adapter: Adapter) -> None:
+        """Make the adapter resident; under a name that is taken it replaces the other one."""
+        self.denoiser.attach(name, adapter.denoiser)
+        for encoder, bank in self.text_encoders.items():
+            bank.attach(name, adapter.text_encoders.get(encoder, {}))
+        self.adapters[name] = adapter
+
+    def detach(self, name: str) -> None:
+        for bank in (self.denoiser, *self.text_encoders.values()):
+            bank.detach(name)
+        del self.adapters[name]
+
+    @contextmanager
+    def open(self, pipe: Any, adapters: Mapping[str, Adapter]) -> Generator[None]:
+        """Make these adapters resident where they are not, and hook the pipeline's models for one run with them.
+
+        Pipelines that share their models (`from_pipe`) share what is resident; other models empty the bank.
+        """
+        slot = denoiser_of(pipe)
+        if slot.model is not self.denoiser.model or text_encoders_of(pipe) != self._encoder_models():
+            self._settle(pipe)
+        for bank in (self.denoiser, *self.text_encoders.values()):
+            bank.follow(pipe._execution_device)
+        for name, adapter in adapters.items():
+            if self.adapters.get(name) is not adapter:
+                self.attach(name, adapter)
+            self.adapters.move_to_end(name)
+        while len(self.adapters) > max(self.max_residents, len(adapters)):
+            self.detach(next(iter(self.adapters)))
+        with ExitStack() as stack:
+            stack.enter_context(self.denoiser.open(tuple(adapters), compiled=is_compiled(slot.called)))
+            for name, bank in self.text_encoders.items():
+                encoder = getattr(pipe, name)
+                stack.enter_context(bank.open(tuple(adapters), compiled=is_compiled(encoder)))
+            yield
+
+    def _settle(self, pipe: Any) -> None:
+        """Start with empty banks on the models that this pipeline has now."""
+        device: torch.device = pipe._execution_device
+        self.adapters.clear()
+        self.denoiser = ModelBank(denoiser_of(pipe).model, device)
+        self.text_encoders = {name: ModelBank(model, device) for name, model in text_encoders_of(pipe).items()}
+
+    def _encoder_models(self) -> dict[str, nn.Module]:
+        return {name: bank.model for name, bank in self.text_encoders.items()}
+
+
+def _dtype_of(model: nn.Module) -> torch.dtype:
+    return next(model.parameters()).dtype

@@ -1,0 +1,64 @@
+"""fused: the context in which an unmodified diffusers pipeline draws by a plan, and after which it is what it was."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import BaseModelError, UnknownAdapterError
+from pipelines.plan import FusionPlan
+from pipelines.runtime.bank import AdapterBank
+from pipelines.runtime.denoiser import PlanRun, StandIn
+from pipelines.runtime.prompts import PromptEncodings
+from pipelines.runtime.steps import StepClock
+from pipelines.runtime.targets import denoiser_of
+
+if TYPE_CHECKING:
+    from pipelines.adapters.factors import Adapter
+
+
+@contextmanager
+def fused(
+    pipe: Any,
+    plan: FusionPlan,
+    adapters: Mapping[str, Adapter],
+    bank: AdapterBank | None = None,
+    *,
+    max_batch: int | None = None,
+) -> Generator[PlanRun]:
+    """Run a plan on a diffusers pipeline: `with fused(pipe, plan, adapters) as run: pipe(prompt, ...)`; `run.passes`
+    counts.
+
+    Works at the denoiser's output, before guidance, so any scheduler, img2img, inpainting, ControlNet and
+    guidance-distilled models work unchanged. On the way out, also by an exception, weights, modules, forwards,
+    scheduler and state_dict are exactly what they were.
+
+    `bank` keeps adapters placed from one run to the next (and compiled graphs valid). `max_batch` limits the samples
+    that one call of the denoiser may hold when a step has several passes; the passes then run one after another. Raises
+    UnknownAdapterError when the plan names an adapter that is not given, AdapterMatchError when one does not fit,
+    BaseModelError for a pipeline without a denoiser or one that is fused already.
+    """
+    if missing := [name for name in plan.adapters if name not in adapters]:
+        raise UnknownAdapterError(
+            f"the plan uses {', '.join(missing)}, which {'was' if len(missing) == 1 else 'were'} not given",
+            expected=f"all of {', '.join(plan.adapters)}",
+            found=", ".join(adapters) or "no adapter",
+        )
+    slot = denoiser_of(pipe)
+    if type(slot.called) is StandIn:
+        raise BaseModelError(
+            "this pipeline is running a plan already",
+            remedy="Leave the outer `with fused(...)` first, or plan for both.",
+        )
+    bank = AdapterBank(pipe) if bank is None else bank
+    with ExitStack() as stack:
+        stack.enter_context(bank.open(pipe, {name: adapters[name] for name in plan.adapters}))
+        prompts = PromptEncodings(pipe, bank.text_encoders, plan.text_passes)
+        clock = StepClock(pipe.scheduler)
+        stack.enter_context(prompts.installed())
+        stack.enter_context(clock.installed())
+        run = PlanRun(slot, plan, bank.denoiser, prompts, clock, max_batch)
+        stack.callback(vars(pipe).__setitem__, slot.attribute, slot.called)
+        vars(pipe)[slot.attribute] = StandIn(slot.called, run)
+        yield run

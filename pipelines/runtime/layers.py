@@ -1,0 +1,153 @@
+"""Low-rank layers: what stands in a base layer's `forward` while adapters are attached.
+
+    y = base(x) + B (g * (A x))        A [R d_in], B^T [R d_out], g [R]: all active adapters stacked along R
+
+The base module itself, its weights and its place in the tree stay as they are. While all samples share the gates, g is
+folded into the smaller of A and B once per change of gates, so that an update costs two kernels whatever the number of
+adapters; with gates per pass (`Composite` as one batch) or under torch.compile it stays a multiplication of its own.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class PlacedFactors:
+    """The factors of one adapter at one layer, ready to multiply: `down` [r d_in] or [r in kh kw], `up` [r d_out]."""
+
+    down: Tensor
+    up: Tensor
+
+
+class Update:
+    """The stacked updates of one set of adapters at one layer, and the gates they are under.
+
+    `owners` says for each of the factors which adapter of the set it belongs to. Stacking and folding happen at the
+    first forward that needs them, never when gates are written. `gate` [n R] is a view of the one tensor that holds the
+    gates of the whole model; n is the number of passes in a batch.
+    """
+
+    __slots__ = ("_down", "_folded", "_up", "gate", "owners", "sources", "stale")
+
+    def __init__(self, sources: Sequence[PlacedFactors], owners: Sequence[int]) -> None:
+        self.sources = tuple(sources)
+        self.owners = tuple(owners)
+        self.gate: Tensor = torch.empty(0)
+        self.stale = True  # whether the gates changed since they were folded
+        self._down: Tensor | None = None
+        self._up: Tensor | None = None
+        self._folded: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def ranks(self) -> list[int]:
+        return [source.down.shape[0] for source in self.sources]
+
+    def stacked(self) -> tuple[Tensor, Tensor]:
+        """A [R ...] and B^T [R d_out] of all adapters; one adapter alone is used in place, without a copy."""
+        if self._down is None or self._up is None:
+            alone = len(self.sources) == 1
+            self._down = self.sources[0].down if alone else torch.cat([source.down for source in self.sources])
+            self._up = self.sources[0].up if alone else torch.cat([source.up for source in self.sources])
+        return self._down, self._up
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """A and B^T with the gates of the only pass multiplied into the smaller of the two."""
+        if self.stale or self._folded is None:
+            down, up = self.stacked()
+            if down[0].numel() <= up.shape[1]:
+                gate = self.gate.view(-1, *(1,) * (down.ndim - 1))
+                self._folded = torch.mul(down, gate, out=torch.empty_like(down)), up
+            else:
+                self._folded = down, torch.mul(up, self.gate.view(-1, 1), out=torch.empty_like(up))
+            self.stale = False
+        return self._folded
+
+
+class LowRankLayer(ABC):
+    """A base layer with a slot for an update; `update` is None where no active adapter touches the layer."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.update: Update | None = None
+        self.base: Callable[[Tensor], Tensor] = module.forward
+        self._found: Any = None  # a forward of the module's own, such as an offloading hook
+        self._entry = self.forward  # one object for good: a compiled graph recognises it when the layer is hooked again
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor: ...
+
+    def hook(self) -> None:
+        """Answer in the module's place; whatever forward it has, an offloading hook included, becomes the base."""
+        self._found = vars(self.module).get("forward")
+        self.base = self.module.forward
+        vars(self.module)["forward"] = self._entry
+
+    def unhook(self) -> None:
+        """Undo `hook` exactly; a forward that someone else has put there in the meantime is left alone."""
+        own: dict[str, Any] = vars(self.module)
+        if own.get("forward") is self._entry:
+            del own["forward"]
+            if self._found is not None:
+                own["forward"] = self._found
+
+
+class LowRankLinear(LowRankLayer):
+    """x [... d_in] -> [... d_out]; gates per pass need the passes outermost in the leading dimension of x."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.base(x)
+        update = self.update
+        if update is None:
+            return y
+        if _shares_gates(update):
+            down, up = update.folded()
+            h = F.linear(x, down)
+        else:
+            down, up = update.stacked()
+            h = _gated(F.linear(x, down), update.gate[:, None])
+        y.view(-1, up.shape[1]).addmm_(h.view(-1, up.shape[0]), up.to(y.dtype))  # [(...) d_out] += [(...) R] [R d_out]
+        return y
+
+
+class LowRankConv(LowRankLayer):
+    """x [b c h w] through a k x k convolution down to R channels, with the base's stride and padding, then 1 x 1 up."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.base(x)
+        update = self.update
+        if update is None:
+            return y
+        convolve: Any = self.module._conv_forward  # keeps stride, padding, padding mode and dilation of the base
+        if _shares_gates(update):
+            down, up = update.folded()
+            h = convolve(x, down, None)
+        else:
+            down, up = update.stacked()
+            h = _gated(convolve(x, down, None), update.gate[:, None, :, None, None])
+        up = up.to(y.dtype).t().expand(len(y), -1, -1)
+        y.view(*y.shape[:2], -1).baddbmm_(up, h.view(*h.shape[:2], -1))  # [b d_out (h w)] += [b d_out R] [b R (h w)]
+        return y
+
+
+def _shares_gates(update: Update) -> bool:
+    return update.gate.shape[0] == 1 and not torch.compiler.is_compiling()
+
+
+def _gated(h: Tensor, gate: Tensor) -> Tensor:
+    """h [(n b) ...] times the gates [n 1 ...] of its passes, in place: float32 gates leave a bfloat16 h as it is."""
+    passes = gate.shape[0]
+    if h.shape[0] % passes:
+        raise ValueError(f"a layer met a batch of {h.shape[0]}, which does not divide into {passes} passes")
+    if gate.ndim == 3:  # linear: any axes may follow the batch
+        h.view(passes, -1, h.shape[-1]).mul_(gate)
+    else:
+        h.view(passes, -1, *h.shape[1:]).mul_(gate)
+    return h
