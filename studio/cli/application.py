@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -48,11 +49,11 @@ def build() -> typer.Typer:
     app = typer.Typer(
         cls=LoomGroup,
         name="loom",
-        help="Compose several LoRAs in one picture.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
     )
+    app.callback()(_options)
     for found in pkgutil.iter_modules([str(Path(__file__).parent)]):
         module = importlib.import_module(f"{__package__}.{found.name}")
         if group := getattr(module, "group", None):
@@ -60,3 +61,17 @@ def build() -> typer.Typer:
         elif command := getattr(module, "command", None):
             app.command(found.name)(command)
     return app
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"loom {metadata.version('lora-loom')}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Compose several LoRAs in one picture."""

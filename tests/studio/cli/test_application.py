@@ -41,6 +41,11 @@ def test_a_mistake_is_a_message_without_a_traceback(loom):
     assert result.stderr == "loom: the [2Jprompt is empty: expected words.\n"  # and no control characters
 
 
+def test_the_version_is_that_of_the_distribution(loom, monkeypatch):
+    monkeypatch.setattr("importlib.metadata.version", {"lora-loom": "1.2.3"}.get)
+    assert loom("--version").stdout == "loom 1.2.3\n"
+
+
 def test_wrong_usage_is_json_too(loom):
     result = loom("generate", "--bogus", "--json")
     assert result.exit_code == 2
