@@ -1,0 +1,89 @@
+"""The pocket world draws what its scenes say, always the same, and no two named scenes alike."""
+
+import numpy as np
+import pytest
+
+from studio.pocket.world.captions import HELD_TRIGGERS, RESERVED_TOKENS, caption, training_caption, vocabulary
+from studio.pocket.world.creatures import CREATURES, random_creature
+from studio.pocket.world.render import render
+from studio.pocket.world.scene import FACTORS, HELD, WITHHELD_PAIRS, Scene, is_withheld, sample_scene
+
+SCENE = Scene("cat", "red", "striped", "hat", "meadow", "flat", variation=3)
+
+
+def test_same_scene_gives_same_pixels() -> None:
+    assert np.array_equal(render(SCENE).image, render(SCENE).image)
+
+
+@pytest.mark.parametrize("factor", [f for f in FACTORS])
+def test_no_two_values_of_a_factor_draw_the_same(factor: str) -> None:
+    values = (*FACTORS[factor], *HELD.get(factor, ()))
+    pictures = [render(Scene(**{**SCENE.named(), factor: value}, variation=3), 32).image for value in values]
+    for i, a in enumerate(pictures):
+        for b in pictures[:i]:
+            assert np.abs(a - b).mean() > 0.002
+
+
+@pytest.mark.parametrize("size", [48, 64, 128])
+def test_any_size_draws_the_same_scene(size: int) -> None:
+    small, large = render(SCENE, 64).image, render(SCENE, size)
+    assert large.image.shape == (size, size, 3)
+    assert abs(large.image.mean() - small.mean()) < 0.02
+    assert 0.05 < large.subject.mean() < 0.6
+    assert large.accessory.any() and not (large.accessory & ~large.subject).any()
+
+
+def test_unknown_value_names_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"colour must be one of red.*got 'beige'"):
+        Scene("cat", colour="beige")
+
+
+@pytest.mark.parametrize("pair", list(WITHHELD_PAIRS))
+def test_withheld_pairs_are_fifteen_percent_and_spread(pair: tuple[str, str]) -> None:
+    first, second = (FACTORS[f] for f in pair)
+    withheld = WITHHELD_PAIRS[pair]
+    assert abs(len(withheld) / (len(first) * len(second)) - 0.15) < 0.02
+    for value in first:
+        assert sum(a == value for a, _ in withheld) <= len(second) // 2
+    for value in second:
+        assert sum(b == value for _, b in withheld) <= len(first) // 2
+
+
+def test_sampled_scenes_keep_to_their_side() -> None:
+    rng = np.random.default_rng(0)
+    assert not any(is_withheld(sample_scene(rng)) for _ in range(300))
+    assert all(is_withheld(sample_scene(rng, withheld=True)) for _ in range(50))
+
+
+def test_base_scenes_never_show_held_values() -> None:
+    rng = np.random.default_rng(1)
+    held = {value for values in HELD.values() for value in values}
+    assert not any(held & set(sample_scene(rng).named().values()) for _ in range(300))
+
+
+def test_every_caption_word_is_known() -> None:
+    rng, known = np.random.default_rng(2), {*vocabulary(), *HELD_TRIGGERS, *RESERVED_TOKENS, ""}
+    for _ in range(500):
+        words = training_caption(sample_scene(rng), rng).replace(",", " ").split()
+        assert set(words) <= known
+
+
+def test_captions_vary_and_the_plain_one_names_every_factor() -> None:
+    rng = np.random.default_rng(3)
+    assert caption(SCENE) == "a red striped cat wearing a hat in a meadow, flat art"
+    assert len({caption(SCENE, rng) for _ in range(100)}) > 30
+
+
+def test_neutral_triggers_are_rare_but_present() -> None:
+    rng = np.random.default_rng(4)
+    triggers = {*HELD_TRIGGERS, *RESERVED_TOKENS}
+    with_trigger = [bool(triggers & set(training_caption(sample_scene(rng), rng).split())) for _ in range(3000)]
+    assert 0.035 < np.mean(with_trigger) < 0.075
+
+
+def test_grammar_draws_creatures_beyond_the_named_ones() -> None:
+    rng = np.random.default_rng(5)
+    strangers = {random_creature(rng) for _ in range(200)}
+    assert len(strangers) > 150
+    assert not strangers & set(CREATURES.values())
+    assert np.isfinite(render(SCENE, 64, next(iter(strangers))).image).all()
