@@ -1,0 +1,147 @@
+"""JobWorker: one thread that draws the queued jobs, reports every step to the store and stops within a step."""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from pipelines.errors import CancelledError, LoomError
+from pipelines.request import GenerationRequest
+from studio.jobs.job import Job
+from studio.jobs.store import JobStore
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from pipelines.generate import StepProgress
+    from studio.session import Generation
+
+PREVIEW_INTERVAL = 0.45  # seconds between preview pictures
+PREVIEW_SHARE = 0.15  # share of the time that drawing previews may take
+logger = logging.getLogger(__name__)
+
+
+class Drawing(Protocol):
+    """What the worker needs of a Studio."""
+
+    def check(self, request: GenerationRequest) -> None: ...
+
+    def generate(
+        self,
+        request: GenerationRequest,
+        on_step: Callable[[StepProgress], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Sequence[Generation]: ...
+
+    def preview(self, progress: StepProgress) -> Image.Image: ...
+
+
+class JobWorker:
+    """Draws the jobs of `store` with `studio`, one at a time, in a thread of its own that starts with the first job."""
+
+    def __init__(self, studio: Drawing, store: JobStore) -> None:
+        self.studio = studio
+        self.store = store
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, request: GenerationRequest) -> Job:
+        """Queue a request; raises the LoomError that can be known before drawing."""
+        self.studio.check(request)
+        job = self.store.add(request)
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="loom-worker", daemon=True)
+                self._thread.start()
+        self._wake.set()
+        return job
+
+    def cancel(self, job_id: str) -> Job | None:
+        """Stop a job: at once while it waits, within a step while it is drawn. None for an unknown id."""
+        return self.store.request_cancel(job_id)
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """End the thread; the job being drawn is cancelled, those that wait stay queued."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            job = self.store.take_next()
+            if job is None:
+                self._wake.wait()
+                self._wake.clear()
+            else:
+                self._draw(job)
+
+    def _draw(self, job: Job) -> None:
+        report = _StepReport(self.studio, self.store, job)
+        try:
+            made = self.studio.generate(
+                job.request,
+                on_step=report,
+                cancelled=lambda: self._stopping.is_set() or self.store.cancel_requested(job.id),
+            )
+        except CancelledError:
+            self.store.finish(job.id, "cancelled")
+        except LoomError as error:
+            self.store.finish(job.id, "failed", error=error.to_dict())
+        except Exception as error:  # a fault of ours: said loudly in the log, and the studio stays alive
+            logger.exception("job %s failed", job.id)
+            self.store.finish(job.id, "failed", error=_fault(error))
+        else:
+            self.store.finish(job.id, "done", outputs=tuple(one.path.name for one in made if one.path))
+
+
+class _StepReport:
+    """Writes a job's progress at every step, and a preview at most every `PREVIEW_INTERVAL` seconds."""
+
+    def __init__(self, studio: Drawing, store: JobStore, job: Job) -> None:
+        self.studio, self.store, self.job = studio, store, job
+        self.last_step_at: float | None = None
+        self.seconds_per_step: float | None = None
+        self.next_preview_at = 0.0
+
+    def __call__(self, progress: StepProgress) -> None:
+        now = time.monotonic()
+        if self.last_step_at is not None:
+            taken = now - self.last_step_at
+            mean = self.seconds_per_step
+            self.seconds_per_step = taken if mean is None else 0.7 * mean + 0.3 * taken
+        done, total = progress.index + 1, progress.num_inference_steps
+        eta = None if self.seconds_per_step is None else self.seconds_per_step * (total - done)
+        self.store.update(
+            self.job.id,
+            phase="saving" if done == total else "drawing",
+            step=done,
+            num_steps=total,
+            eta_seconds=eta,
+            seconds_per_step=self.seconds_per_step,
+        )
+        if now >= self.next_preview_at and done < total:
+            self.store.update(self.job.id, preview=_encode(self.studio.preview(progress)))
+            cost = time.monotonic() - now
+            self.next_preview_at = now + max(PREVIEW_INTERVAL, cost / PREVIEW_SHARE)
+        self.last_step_at = now  # the next step's time includes this preview, as the remaining ones will
+
+
+def _encode(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "WEBP", quality=85, method=0)
+    return buffer.getvalue()
+
+
+def _fault(error: Exception) -> Mapping[str, str]:
+    return LoomError(
+        "something went wrong inside Loom",
+        found=f"{type(error).__name__}: {error}"[:500],
+        remedy="the studio's log has the details; please report it",
+    ).to_dict()

@@ -1,0 +1,275 @@
+"""Studio: the one object every front door calls; it holds the base model, the library and the output folder.
+
+The base model is loaded when it is first needed and only once; LoRAs stay loaded between pictures. One picture is
+drawn at a time. Requests name LoRAs as the library does, and nothing is ever put in the place of a LoRA that is
+missing or changed.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines import registry
+from pipelines.errors import BaseModelError, ChangedAdapterError, LoomError, RequestError
+from pipelines.request import AdapterChoice, GenerationRequest
+from studio.library import AdapterCard, AdapterLibrary, FileKey
+from studio.record import GenerationRecord, save_png
+from studio.versions import package_versions
+from studio.words import UnknownWord, Vocabulary
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+    from pipelines.adapters.factors import Adapter
+    from pipelines.generate import StepProgress
+
+MAX_RESIDENT = 32  # LoRAs kept loaded; the one that was not used for longest goes first
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One picture, how it was made, and the file it was saved to (None if it was not to be saved)."""
+
+    image: Image.Image
+    record: GenerationRecord
+    path: Path | None
+
+
+class Studio:
+    """A base model with a library of LoRAs, safe to use from several threads.
+
+    `base_model` is a name, a hub id or a folder. `output_dir` defaults to LOOM_OUTPUTS, else ./outputs. `device`
+    and `dtype` default to the accelerator in float16 if there is one, else the CPU in float32.
+    """
+
+    def __init__(
+        self,
+        base_model: str = "pocket",
+        library: AdapterLibrary | None = None,
+        output_dir: str | Path | None = None,
+        *,
+        device: str | None = None,
+        dtype: torch.dtype | None = None,
+        attention: str = "default",
+    ) -> None:
+        self.base_model = base_model
+        self.library = AdapterLibrary(library_roots()) if library is None else library
+        self.output_dir = Path(output_dir or os.environ.get("LOOM_OUTPUTS") or "outputs").absolute()
+        self.attention = attention
+        self._device, self._dtype = device, dtype
+        self._loading, self._drawing = threading.Lock(), threading.Lock()
+        self._pipeline: Any = None
+        self._revision = ""
+        self._resident: dict[FileKey, Adapter] = {}  # the one used last at the end
+        self._vocabulary: Vocabulary | None = None
+
+    @property
+    def pipeline(self) -> Any:
+        """The base model as a fusion pipeline, loaded at the first call; raises BaseModelError."""
+        with self._loading:
+            if self._pipeline is None:
+                self._pipeline = self._load_pipeline()
+            return self._pipeline
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the base model is in memory."""
+        return self._pipeline is not None
+
+    @property
+    def base_folder(self) -> Path | None:
+        """Where the base model lies on this machine, None for one that a hub would have to be asked for."""
+        from pipelines.families import resolve_base
+
+        folder = Path(resolve_base(self.base_model))
+        return folder if folder.is_dir() else None
+
+    def check(self, request: GenerationRequest) -> None:
+        """Raise what `generate` would raise before drawing: an unknown LoRA, method, setting or another base model."""
+        if request.base_model != self.base_model:
+            raise BaseModelError(
+                f"this studio draws with the base model {self.base_model}",
+                expected=self.base_model,
+                found=request.base_model,
+                remedy=f"open a studio with --base {request.base_model}",
+            )
+        registry.create(request.method, request.settings)
+        for choice in request.adapters:
+            self.library.find(choice.name)
+
+    def generate(
+        self,
+        request: GenerationRequest,
+        on_step: Callable[[StepProgress], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        *,
+        save: bool = True,
+    ) -> list[Generation]:
+        """Draw the pictures of `request`; with `save` each goes to a new PNG in `output_dir`, with its record.
+
+        `cancelled` is asked at every step. Raises LoomError: UnknownAdapterError with the closest names,
+        AdapterFileError, AdapterMatchError, SettingError, RequestError, OutputError, CancelledError and so on.
+        """
+        from pipelines.generate import generate
+
+        self.check(request)
+        with self._drawing:
+            pipeline = self.pipeline
+            adapters = {choice.name: self._adapter(choice) for choice in request.adapters}
+            made = generate(pipeline, request, adapters, on_step=on_step, cancelled=cancelled)
+        generations: list[Generation] = []
+        for index, image in enumerate(made.images):
+            record = GenerationRecord(
+                request=request,
+                adapter_sha256={name: adapter.sha256 for name, adapter in adapters.items()},
+                base_model_revision=self._revision,
+                package_versions=package_versions(),
+                device=str(pipeline.device),
+                dtype=str(pipeline.dtype).removeprefix("torch."),
+                attention=self.attention,
+                seconds=made.seconds,
+                passes=made.passes,
+                peak_memory_bytes=made.peak_memory_bytes,
+                created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                image_index=index,
+            )
+            path = save_png(image, record, self.output_dir / _file_name(record)) if save else None
+            generations.append(Generation(image, record, path))
+        return generations
+
+    def preview(self, progress: StepProgress) -> Image.Image:
+        """The picture as it stands after a step, quickly decoded."""
+        from pipelines.generate import preview
+
+        return preview(self.pipeline, progress.latents)
+
+    def differences(self, record: GenerationRecord) -> list[LoomError]:
+        """Why this studio cannot make the recorded picture again: each missing or changed LoRA, another base model."""
+        found: list[LoomError] = []
+        if record.request.base_model != self.base_model:
+            found.append(
+                BaseModelError(
+                    "the picture was made with another base model",
+                    expected=record.request.base_model,
+                    found=self.base_model,
+                    remedy=f"open a studio with --base {record.request.base_model}",
+                )
+            )
+        for name, sha256 in record.adapter_sha256.items():
+            try:
+                card = self.library.find(name)
+                if card.sha256 != sha256:
+                    found.append(_changed(card, sha256))
+            except LoomError as error:
+                found.append(error)
+        return found
+
+    def reproduce(
+        self,
+        record: GenerationRecord,
+        on_step: Callable[[StepProgress], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        *,
+        save: bool = True,
+    ) -> list[Generation]:
+        """Make the pictures of a record again; raises the first of `differences`, if there are any."""
+        for difference in self.differences(record):
+            raise difference
+        return self.generate(record.request, on_step, cancelled, save=save)
+
+    def unknown_words(self, prompt: str) -> list[UnknownWord]:
+        """The words of the prompt that the base model's tokenizer cannot read, each with close ones it can."""
+        return self.vocabulary.unknown(prompt)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The words the base model knows; empty where it spells out every word or its files are not on this machine."""
+        if self._vocabulary is None:
+            folder = self.base_folder
+            self._vocabulary = Vocabulary.of_base(folder) if folder else Vocabulary()
+        return self._vocabulary
+
+    def _load_pipeline(self) -> Any:
+        import torch
+
+        from pipelines.attention import use_attention
+        from pipelines.families import FusionPipeline
+
+        device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
+        dtype = self._dtype or (torch.float32 if device == "cpu" else torch.float16)
+        pipeline = FusionPipeline.from_pretrained(self.base_model, torch_dtype=dtype).to(device)
+        use_attention(pipeline, self.attention)
+        pipeline.set_progress_bar_config(disable=True)
+        use_attention(pipeline, self.attention)
+        folder = self.base_folder
+        self._revision = folder_revision(folder) if folder else ""
+        return pipeline
+
+    def _adapter(self, choice: AdapterChoice) -> Adapter:
+        """The LoRA of that name, loaded for the base model; kept until its file changes."""
+        from pipelines.adapters.load import BaseTarget, load_adapter
+
+        card = self.library.find(choice.name)
+        status = card.path.stat()
+        key = (card.path, status.st_size, status.st_mtime_ns)
+        adapter = self._resident.pop(key, None)
+        if adapter is None or adapter.name != choice.name:
+            adapter = load_adapter(card.path, name=choice.name, target=BaseTarget.from_pipeline(self.pipeline))
+        self._resident[key] = adapter
+        while len(self._resident) > MAX_RESIDENT:
+            del self._resident[next(iter(self._resident))]
+        return adapter
+
+
+def library_roots(folders: Iterable[str | Path] = ()) -> list[Path]:
+    """The folders to look for LoRAs in: those given, those of LOOM_LIBRARY, and the pocket world's own."""
+    from studio.pocket import adapters_path
+
+    named = [Path(folder) for folder in folders]
+    named += [Path(folder) for folder in os.environ.get("LOOM_LIBRARY", "").split(os.pathsep) if folder]
+    for folder in named:
+        if not folder.is_dir():
+            raise RequestError(
+                f"the library folder {folder} is not there",
+                expected="a folder with .safetensors files",
+                remedy="check the path",
+            )
+    return [*named, adapters_path()]
+
+
+def folder_revision(folder: Path) -> str:
+    """A name for the contents of a model folder: SHA-256 over its file names, sizes and first megabytes, 16 digits."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for path in sorted(
+        path for path in folder.rglob("*") if path.is_file() and path.suffix in (".json", ".safetensors")
+    ):
+        with path.open("rb") as file:
+            head = file.read(2**20)
+        digest.update(f"{path.relative_to(folder).as_posix()}|{path.stat().st_size}|".encode())
+        digest.update(hashlib.sha256(head).digest())
+    return digest.hexdigest()[:16]
+
+
+def _changed(card: AdapterCard, recorded: str) -> ChangedAdapterError:
+    return ChangedAdapterError(
+        f"the LoRA {card.name} has changed since the picture was made",
+        expected=f"SHA-256 {recorded[:12]}",
+        found=f"{card.sha256[:12]} in {card.path.name}",
+        remedy="put the file back that was used, or make a new picture with the one there is",
+    )
+
+
+def _file_name(record: GenerationRecord) -> str:
+    """A new file name that sorts by time: 20261123-051706-seed42-3f9a.png."""
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return f"{now}-seed{record.seed}-{secrets.token_hex(2)}.png"

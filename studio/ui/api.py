@@ -1,0 +1,91 @@
+"""The studio over HTTP: the same requests as everywhere, as JSON. LoRAs go by their library names, never by path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import wraps
+from typing import Any
+
+import gradio as gr
+from gradio.events import api
+
+from pipelines.errors import LoomError, RequestError
+from pipelines.registry import methods
+from pipelines.request import GenerationRequest
+from studio.jobs.job import Job
+from studio.library import search
+from studio.settings_form import form
+from studio.ui.workspace import Workspace
+
+
+def add_endpoints(workspace: Workspace) -> None:
+    """Add the endpoints to the page being built: /generate, /job, /cancel, /library, /methods."""
+
+    def generate(request: dict) -> dict:
+        """Queue a request (the JSON of GenerationRequest; base_model may be left out) and return its job."""
+        values = {"base_model": workspace.studio.base_model, **request}
+        return describe(workspace.worker.submit(GenerationRequest.from_dict(values)))
+
+    def job(job_id: str) -> dict:
+        """How far a job is; the latest one for an empty id."""
+        found = workspace.store.get(job_id) if job_id else workspace.store.latest()
+        return describe(_known(found, job_id))
+
+    def cancel(job_id: str) -> dict:
+        """Stop a job: at once while it waits, within a step while it is drawn."""
+        return describe(_known(workspace.worker.cancel(job_id), job_id))
+
+    def library(query: str = "", category: str = "") -> list:
+        """The LoRAs that fit a search."""
+        cards = search(workspace.studio.library.cards(), query, category)
+        hidden = ("path", "preview_path")
+        return [{name: value for name, value in asdict(card).items() if name not in hidden} for card in cards]
+
+    def fusion_methods() -> list:
+        """The fusion methods with their settings."""
+        return [
+            {
+                "name": name,
+                "title": method.title,
+                "when_to_use": method.when_to_use,
+                "passes_per_step": method.passes_per_step,
+                "order_matters": method.order_matters,
+                "source": method.source,
+                "settings": [asdict(field) for field in form(method)],
+            }
+            for name, method in methods().items()
+        ]
+
+    for name, endpoint in (
+        ("generate", generate),
+        ("job", job),
+        ("cancel", cancel),
+        ("library", library),
+        ("methods", fusion_methods),
+    ):
+        api(_explained(endpoint), api_name=name, queue=False)
+
+
+def describe(job: Job) -> dict[str, Any]:
+    """A job as JSON."""
+    return {**asdict(job), "request": job.request.to_dict(), "error": dict(job.error), "progress": job.progress}
+
+
+def _known(job: Job | None, job_id: str) -> Job:
+    if job is None:
+        raise RequestError("there is no such job", found=job_id[:40] or "no job at all")
+    return job
+
+
+def _explained(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """The endpoint with a LoomError passed on as the message of Gradio's own error."""
+
+    @wraps(endpoint)
+    def explained(*arguments: Any, **named: Any) -> Any:
+        try:
+            return endpoint(*arguments, **named)
+        except LoomError as error:
+            raise gr.Error(str(error), title=type(error).__name__, print_exception=False) from error
+
+    return explained

@@ -1,0 +1,329 @@
+"""What happens in the Compose tab: every event of its components, and nothing about how they look.
+
+The stack lives on the server while the page is open and is mirrored into the browser, as is the whole form, so that
+a reload brings both back. Events take milliseconds, so they skip Gradio's queue, which would run them one at a time
+for all pages.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gradio as gr
+
+from pipelines.errors import LoomError
+from studio.jobs.job import Job
+from studio.record import GenerationRecord, read_record
+from studio.ui.banner import error_banner, notice_banner
+from studio.ui.compose_layout import ComposeLayout
+from studio.ui.compose_views import ComposeViews, Filters, Viewer
+from studio.ui.form import random_seed, read_draft, read_form, request_of_one, stack_of, write_form
+from studio.ui.gallery import restored_notice
+from studio.ui.recipes import RECIPES
+from studio.ui.stack import Strand, edited, read_stack, toggled, with_word, write_stack
+from studio.ui.words_view import replaced
+from studio.ui.workspace import Workspace
+
+QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+STORAGE_SECRET = "loom"  # what is kept in the browser is no secret: the prompt and the stack of the person at it
+Updates = dict[Any, Any]
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The job as the page shows it, so that a tick sends only what is new."""
+
+    job_id: str = ""
+    ended: bool = True
+    signature: str = ""
+
+
+class ComposeEvents:
+    """The handlers of the tab; `view` are its components, `workspace` what they act on."""
+
+    def __init__(self, view: ComposeLayout, workspace: Workspace) -> None:
+        self.view, self.workspace = view, workspace
+        self.views = ComposeViews(workspace)
+        self.strands = gr.State([])
+        self.filters = gr.State(Filters())
+        self.viewer = gr.State(Viewer())
+        self.shown = gr.State(Shown())
+        self.kept_stack = gr.BrowserState([], storage_key="loom.stack", secret=STORAGE_SECRET)
+        self.kept_form = gr.BrowserState({}, storage_key="loom.form", secret=STORAGE_SECRET)
+        self.names = [*view.controls, "new_seed"]
+        self.fields = [*view.controls.values(), view.new_seed]
+
+    def connect(self, page: gr.Blocks) -> None:
+        """Attach every event; called once, while the page is being built."""
+        view, prompt, method = self.view, self.view.controls["prompt"], self.view.method.picker
+        stack_outputs = [self.strands, self.kept_stack, view.stack, view.shelf]
+        job_outputs = [view.stage, view.cancel, view.timer, self.shown, view.gallery, view.banner]
+        form_outputs = [*self.fields, *stack_outputs, view.banner]
+        context = [self.strands, self.filters, prompt, method]
+
+        page.load(
+            self._guarded(self.opened),
+            [self.kept_form, self.kept_stack],
+            [*form_outputs, *job_outputs, view.recipes, view.words],
+            **QUICK,
+        )
+        view.search.input(
+            self._guarded(self.searched),
+            [view.search, self.filters, self.strands],
+            [view.shelf, self.filters, view.banner],
+            trigger_mode="always_last",
+            **QUICK,
+        )
+        view.shelf.act(
+            self._guarded(self.shelf_used),
+            context,
+            [*stack_outputs, self.filters, prompt, view.search, view.banner],
+            trigger_mode="multiple",
+            **QUICK,
+        )
+        view.stack.act(
+            self._guarded(self.stack_used),
+            context,
+            [*stack_outputs, prompt, view.banner],
+            trigger_mode="multiple",
+            **QUICK,
+        )
+        gr.on(
+            [prompt.change, method.change],
+            self._guarded(self.text_changed),
+            [prompt, self.strands, method],
+            [view.words, view.stack, view.banner],
+            trigger_mode="always_last",
+            **QUICK,
+        )
+        view.words.act(self._guarded(self.word_replaced), [prompt], [prompt, view.banner], **QUICK)
+        view.recipes.act(self._guarded(self.recipe_used), [self.filters], form_outputs, **QUICK)
+        view.dice.click(random_seed, None, view.controls["seed"], **QUICK)
+        gr.on(
+            [view.generate.click, prompt.submit],
+            self._guarded(self.generate),
+            [self.strands, self.viewer, *self.fields],
+            [*job_outputs, view.controls["seed"]],
+            **QUICK,
+        )
+        view.cancel.click(self._guarded(self.cancel), [self.viewer], job_outputs, **QUICK)
+        view.timer.tick(self._guarded(self.ticked), [self.shown, self.viewer], job_outputs, **QUICK)
+        for area in (view.gallery, view.stage):
+            area.act(
+                self._guarded(self.gallery_used),
+                [self.viewer, self.filters],
+                [view.gallery, self.viewer, *form_outputs],
+                **QUICK,
+            )
+        view.picture.upload(
+            self._guarded(self.picture_dropped), [view.picture, self.filters], [view.picture, *form_outputs], **QUICK
+        )
+        view.banner.act(lambda: "", None, view.banner, **QUICK)
+        gr.on(
+            [field.change for field in self.fields],
+            None,
+            self.fields,
+            self.kept_form,
+            js=_as_object(self.names),
+            **QUICK,
+        )
+
+    def opened(self, kept_form: object, kept_stack: object) -> Updates:
+        """The page was opened or reloaded: the form as it was left, and the running job if there is one."""
+        self.workspace.studio.library.scan()
+        values, strands = read_draft(kept_form), read_stack(kept_stack)
+        job = self.workspace.store.latest()
+        prompt, method = values["prompt"], values["method"]
+        return {
+            **self._form(values),
+            **self._stack(strands, Filters(), prompt, method),
+            **self._job(job, Viewer()),
+            self.view.gallery: self.views.gallery(Viewer()),
+            self.view.recipes: self.views.recipes(),
+            self.view.words: self.views.words(prompt),
+        }
+
+    def searched(self, query: str, filters: Filters, strands: list[Strand]) -> Updates:
+        new = Filters(query, filters.category)
+        return {self.view.shelf: self.views.shelf(strands, new), self.filters: new}
+
+    def shelf_used(
+        self, strands: list[Strand], filters: Filters, prompt: str, method: str, event: gr.EventData
+    ) -> Updates:
+        """A card, a trigger word or a category was pressed."""
+        action, value = _data(event, "action"), _data(event, "value")
+        if action == "toggle":
+            strands = toggled(strands, self.workspace.studio.library.by_id(_data(event, "id")))
+            return self._stack(strands, filters, prompt, method)
+        if action == "trigger":
+            return self._trigger(_data(event, "id"), value, prompt)
+        if action == "category":
+            filters = replace(filters, category=value, limit=Filters().limit)
+        elif action == "more":
+            filters = replace(filters, limit=2 * filters.limit)
+        elif action == "clear":
+            filters = Filters()
+        updates: Updates = {self.view.shelf: self.views.shelf(strands, filters), self.filters: filters}
+        return updates | ({self.view.search: ""} if action == "clear" else {})
+
+    def stack_used(
+        self, strands: list[Strand], filters: Filters, prompt: str, method: str, event: gr.EventData
+    ) -> Updates:
+        """A row of the stack was edited, or one of its trigger words pressed."""
+        action = _data(event, "action")
+        if action == "trigger":
+            return self._trigger(_data(event, "id"), _data(event, "value"), prompt)
+        strands = edited(strands, action, _data(event, "row"), _data(event, "value"))
+        return self._stack(strands, filters, prompt, method)
+
+    def text_changed(self, prompt: str, strands: list[Strand], method: str) -> Updates:
+        return {self.view.words: self.views.words(prompt), self.view.stack: self.views.stack(strands, prompt, method)}
+
+    def word_replaced(self, prompt: str, event: gr.EventData) -> Updates:
+        return {self.view.controls["prompt"]: replaced(prompt, _data(event, "word"), _data(event, "value"))}
+
+    def recipe_used(self, filters: Filters, event: gr.EventData) -> Updates:
+        number = _data(event, "value")
+        if not number.isdigit() or int(number) >= len(RECIPES):
+            return {}
+        request = RECIPES[int(number)].request
+        strands = [Strand(choice.name, choice.strength) for choice in request.adapters]
+        return {
+            **self._form(write_form(request)),
+            **self._stack(strands, filters, request.prompt, request.method),
+            self.view.banner: "",
+        }
+
+    def generate(self, strands: list[Strand], viewer: Viewer, *fields: Any) -> Updates:
+        values = dict(zip(self.names, fields, strict=True))
+        if values["new_seed"]:
+            values["seed"] = random_seed()
+        request = read_form(values, strands, self.workspace.studio.base_model)
+        self.workspace.worker.submit(request)
+        return {
+            **self._job(self.workspace.store.latest(), viewer),
+            self.view.controls["seed"]: request.seed,
+            self.view.banner: "",
+        }
+
+    def cancel(self, viewer: Viewer) -> Updates:
+        job = self.workspace.store.latest()
+        if job and not job.ended:
+            self.workspace.worker.cancel(job.id)
+        return self._job(self.workspace.store.latest(), viewer)
+
+    def ticked(self, shown: Shown, viewer: Viewer) -> Updates:
+        """What is new since the last tick: progress, preview, and once the pictures or the error at the end."""
+        job = self.workspace.store.latest()
+        updates = self._job(job, viewer)
+        if updates[self.shown].signature == shown.signature:
+            return {self.shown: shown}
+        before = self.workspace.store.get(shown.job_id) if shown.job_id and not shown.ended else None
+        if before and before.ended:
+            updates[self.view.gallery] = self.views.gallery(viewer)
+            if before.error:
+                updates[self.view.banner] = error_banner(before.error)
+        return updates
+
+    def gallery_used(self, viewer: Viewer, filters: Filters, event: gr.EventData) -> Updates:
+        """A picture was opened, closed, or its settings are to be used."""
+        action, name = _data(event, "action"), _data(event, "name")
+        if action == "use":
+            return self._restored(self.workspace.gallery.find(name).record, filters)
+        if action == "open":
+            viewer = replace(viewer, opened="" if viewer.opened == name else self.workspace.gallery.find(name).name)
+        elif action == "close":
+            viewer = replace(viewer, opened="")
+        elif action == "more":
+            viewer = replace(viewer, limit=2 * viewer.limit)
+        return {self.view.gallery: self.views.gallery(viewer), self.viewer: viewer}
+
+    def picture_dropped(self, path: str | None, filters: Filters) -> Updates:
+        """A picture was dropped: its record fills the form. The path is that of Gradio's own copy of the upload."""
+        if not path:
+            return {}
+        try:
+            return {**self._restored(read_record(path), filters), self.view.picture: None}
+        except LoomError as error:
+            return {self.view.banner: error_banner(error), self.view.picture: None}
+
+    def _restored(self, record: GenerationRecord, filters: Filters) -> Updates:
+        request, strands = request_of_one(record), stack_of(record)
+        differences = self.workspace.studio.differences(record)
+        title, lines = restored_notice(record, differences)
+        return {
+            **self._form(write_form(request) | {"new_seed": False}),
+            **self._stack(strands, filters, request.prompt, request.method),
+            self.view.banner: notice_banner(title, lines, warning=bool(differences)),
+        }
+
+    def _trigger(self, card_id: str, word: str, prompt: str) -> Updates:
+        """Put a trigger word into the prompt, if it really is one of that LoRA's."""
+        card = self.workspace.studio.library.by_id(card_id)
+        return {self.view.controls["prompt"]: with_word(prompt, word)} if word in card.triggers else {}
+
+    def _stack(self, strands: Sequence[Strand], filters: Filters, prompt: str, method: str) -> Updates:
+        return {
+            self.strands: list(strands),
+            self.kept_stack: write_stack(strands),
+            self.view.stack: self.views.stack(strands, prompt, method),
+            self.view.shelf: self.views.shelf(strands, filters),
+        }
+
+    def _form(self, values: dict[str, Any]) -> Updates:
+        controls = {**self.view.controls, "new_seed": self.view.new_seed}
+        return {controls[name]: _value(controls[name], value) for name, value in values.items() if name in controls}
+
+    def _job(self, job: Job | None, viewer: Viewer) -> Updates:
+        busy = job is not None and not job.ended
+        waiting = self.workspace.store.waiting()
+        parts = (
+            (job.id, job.state, job.phase, job.step, job.preview_serial, job.cancel_requested, waiting) if job else ()
+        )
+        return {
+            self.view.stage: self.views.stage(job),
+            self.view.cancel: gr.Button(interactive=job is not None and busy and not job.cancel_requested),
+            self.view.timer: gr.Timer(active=busy),
+            self.shown: Shown(job.id if job else "", not busy, json.dumps(parts)),
+        }
+
+    def _guarded(self, handler: Callable[..., Updates]) -> Callable[..., Updates]:
+        """The handler with every error shown in the banner: a LoomError in its parts, anything else as a fault."""
+
+        @functools.wraps(handler)
+        def guarded(*arguments: Any) -> Updates:
+            try:
+                return handler(*arguments) or {self.view.banner: gr.skip()}
+            except LoomError as error:
+                return {self.view.banner: error_banner(error)}
+            except Exception as error:
+                logger.exception("the studio's page failed in %s", handler.__name__)
+                fault = LoomError("something went wrong inside Loom", found=f"{type(error).__name__}: {error}"[:300])
+                return {self.view.banner: error_banner(fault)}
+
+        return guarded
+
+
+def _data(event: gr.EventData, name: str) -> str:
+    """One data-* value of the pressed element, as text; the browser may send anything."""
+    data = event._data if isinstance(event._data, dict) else {}
+    value = data.get(name, "")
+    return value[:2_000] if isinstance(value, str) else ""
+
+
+def _value(component: Any, value: Any) -> Any:
+    """The value for a component; a slider grows so that it can show a value beyond its usual range."""
+    if isinstance(component, gr.Slider) and isinstance(value, int | float):
+        return gr.Slider(value=value, minimum=min(component.minimum, value), maximum=max(component.maximum, value))
+    return value
+
+
+def _as_object(names: Sequence[str]) -> str:
+    """JavaScript that turns the values of the form into one object, without a round trip to the server."""
+    return f"(...values) => Object.fromEntries({json.dumps(list(names))}.map((name, index) => [name, values[index]]))"

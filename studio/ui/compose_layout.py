@@ -1,0 +1,137 @@
+"""The components of the Compose tab and how they stand: shelf, prompt and stack, picture and gallery."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from studio.ui.form import DEFAULTS, SCHEDULERS
+from studio.ui.markup import ON_ACTION
+from studio.ui.method_form import MethodForm, build_method_form
+
+POLL_SECONDS = 0.4  # how often the page asks how far the picture is
+
+
+@dataclass(frozen=True)
+class ComposeLayout:
+    """The components of the tab; `controls` are the form's fields by the names that `studio.ui.form` uses."""
+
+    controls: dict[str, Any]
+    method: MethodForm
+    new_seed: gr.Checkbox
+    search: gr.Textbox
+    shelf: gr.HTML
+    recipes: gr.HTML
+    words: gr.HTML
+    stack: gr.HTML
+    dice: gr.Button
+    generate: gr.Button
+    cancel: gr.Button
+    banner: gr.HTML
+    stage: gr.HTML
+    gallery: gr.HTML
+    picture: gr.File
+    timer: gr.Timer
+
+
+def lay_out() -> ComposeLayout:
+    """Make the components inside the current Gradio layout."""
+    banner = _view("loom-banner-area")
+    with gr.Row(elem_id="loom-compose"):
+        with gr.Column(elem_id="loom-left"):
+            gr.HTML("<h2>LoRA shelf</h2>", apply_default_css=False)
+            search = gr.Textbox(
+                placeholder="Search titles, triggers, tags…", show_label=False, container=False, elem_id="loom-search"
+            )
+            shelf = _view("loom-shelf")
+        with gr.Column(elem_id="loom-middle"):
+            prompt = gr.Textbox(
+                label="Prompt",
+                placeholder="What should the picture show?",
+                lines=2,
+                max_lines=6,
+                elem_id="loom-prompt",
+            )
+            words, recipes = _view("loom-words-area"), _view("loom-recipes")
+            gr.HTML("<h2>Stack</h2>", apply_default_css=False)
+            stack = _view("loom-stack")
+            method = build_method_form()
+            controls, new_seed, dice = _sampling()
+            with gr.Row(elem_id="loom-go"):
+                generate = gr.Button("Generate", variant="primary", elem_id="loom-generate", scale=3)
+                cancel = gr.Button("Cancel", variant="stop", elem_id="loom-cancel", interactive=False, scale=1)
+        with gr.Column(elem_id="loom-right"):
+            stage = _view("loom-stage-area")
+            gr.HTML("<h2>Gallery</h2>", apply_default_css=False)
+            gallery = _view("loom-gallery")
+            picture = gr.File(
+                label="Picture to restore",
+                show_label=False,
+                file_types=[".png"],
+                type="filepath",
+                elem_id="loom-restore",
+                height=64,
+            )
+    return ComposeLayout(
+        controls={"prompt": prompt, **controls, "method": method.picker, **method.fields},
+        method=method,
+        new_seed=new_seed,
+        search=search,
+        shelf=shelf,
+        recipes=recipes,
+        words=words,
+        stack=stack,
+        dice=dice,
+        generate=generate,
+        cancel=cancel,
+        banner=banner,
+        stage=stage,
+        gallery=gallery,
+        picture=picture,
+        timer=gr.Timer(POLL_SECONDS, active=False),
+    )
+
+
+def _view(elem_id: str) -> gr.HTML:
+    """An empty area whose HTML comes from Python and whose buttons send `act` events."""
+    return gr.HTML("", js_on_load=ON_ACTION, apply_default_css=False, elem_id=elem_id, elem_classes="loom-area")
+
+
+def _sampling() -> tuple[dict[str, Any], gr.Checkbox, gr.Button]:
+    """Steps, guidance, seed, count, and what is needed less often; by the names of the request's fields.
+
+    The number fields have no bounds of their own, so that a value out of range is explained instead of silently moved.
+    """
+    with gr.Row(elem_classes="loom-tight"):
+        steps = gr.Slider(1, 60, DEFAULTS["num_inference_steps"], step=1, label="Steps", elem_id="loom-steps")
+        guidance = gr.Slider(0, 15, DEFAULTS["guidance_scale"], step=0.1, label="Guidance", elem_id="loom-guidance")
+    with gr.Row(elem_classes="loom-tight", elem_id="loom-seed-row"):
+        seed = gr.Number(DEFAULTS["seed"], precision=0, label="Seed", elem_id="loom-seed")
+        dice = gr.Button("⚄", elem_id="loom-dice")
+        new_seed = gr.Checkbox(False, label="New seed each time", elem_id="loom-new-seed", container=False)
+        count = gr.Number(DEFAULTS["num_images_per_prompt"], precision=0, label="Pictures", elem_id="loom-count")
+    with gr.Accordion("Negative prompt, size, sampler", open=False, elem_id="loom-more"):
+        negative = gr.Textbox(label="Negative prompt", placeholder="What it should not show", elem_id="loom-negative")
+        with gr.Row(elem_classes="loom-tight"):
+            width, height = (
+                gr.Number(
+                    None, precision=0, label=side, placeholder="the model's own", elem_id=f"loom-{side}", min_width=100
+                )
+                for side in ("Width", "Height")
+            )
+            scheduler = gr.Dropdown(
+                list(SCHEDULERS), value=DEFAULTS["scheduler"], label="Sampler", elem_id="loom-scheduler", min_width=120
+            )
+    controls = {
+        "num_inference_steps": steps,
+        "guidance_scale": guidance,
+        "seed": seed,
+        "num_images_per_prompt": count,
+        "negative_prompt": negative,
+        "width": width,
+        "height": height,
+        "scheduler": scheduler,
+    }
+    return controls, new_seed, dice

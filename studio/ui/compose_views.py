@@ -1,0 +1,81 @@
+"""The areas of the Compose tab as HTML, each from what the workspace knows now."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from pipelines.registry import methods
+from studio.jobs.job import Job
+from studio.library import AdapterCard
+from studio.ui import gallery, shelf, stack, stage
+from studio.ui.recipes import recipes_view
+from studio.ui.stack import Strand
+from studio.ui.words_view import words_view
+from studio.ui.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What the shelf shows: cards of `category` (all if empty) that fit `query`, at most `limit`."""
+
+    query: str = ""
+    category: str = ""
+    limit: int = shelf.PAGE
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """What the gallery shows: at most `limit` pictures, with the settings of the one called `opened`."""
+
+    opened: str = ""
+    limit: int = gallery.PAGE
+
+
+@dataclass(frozen=True)
+class ComposeViews:
+    workspace: Workspace
+
+    def cards(self) -> dict[str, AdapterCard]:
+        return {card.name: card for card in self.workspace.studio.library.cards()}
+
+    def shelf(self, chosen: Collection[Strand], filters: Filters) -> str:
+        return shelf.shelf(
+            self.workspace.studio.library.cards(),
+            self.workspace.thumbnails,
+            chosen={one.name for one in chosen},
+            query=filters.query,
+            category=filters.category,
+            limit=filters.limit,
+        )
+
+    def stack(self, chosen: Sequence[Strand], prompt: str, method: str) -> str:
+        known = methods().get(method)
+        return stack.stack_view(
+            chosen,
+            self.cards(),
+            self.workspace.thumbnails,
+            prompt,
+            order_matters=known is not None and known.order_matters,
+        )
+
+    def recipes(self) -> str:
+        return recipes_view(self.cards())
+
+    def words(self, prompt: str) -> str:
+        vocabulary = self.workspace.studio.vocabulary
+        return words_view(vocabulary.unknown(prompt), vocabulary.words)
+
+    def stage(self, job: Job | None) -> str:
+        store = self.workspace.store
+        preview = store.preview(job.id) if job and job.state == "running" else None
+        return stage.stage(job, preview=preview, waiting=store.waiting(), picture_path=self.workspace.gallery.path_of)
+
+    def gallery(self, viewer: Viewer) -> str:
+        return gallery.gallery_view(
+            self.workspace.gallery,
+            self.cards(),
+            self.workspace.thumbnails,
+            opened=viewer.opened,
+            limit=viewer.limit,
+        )

@@ -1,0 +1,63 @@
+"""The page: header and tabs. Every module of `tabs/` that defines `TAB` is a tab, so adding one is adding a file."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import gradio as gr
+
+from studio.ui import tabs as tabs_package
+from studio.ui.api import add_endpoints
+from studio.ui.markup import text
+from studio.ui.workspace import Workspace
+
+UPLOADS_KEPT = 3_600  # seconds after which a dropped picture is forgotten
+LOGO = (
+    '<svg viewBox="0 0 32 32" width="30" height="30" aria-hidden="true" class="loom-logo">'
+    '<g fill="none" stroke-width="4" stroke-linecap="round">'
+    '<path d="M4 10h24" stroke="#e0567a"/><path d="M4 22h24" stroke="#2f9e8f"/>'
+    '<path d="M10 4v3M10 13v15" stroke="#6a5be2"/><path d="M22 4v15M22 25v3" stroke="#e29a2e"/></g></svg>'
+)
+
+
+@dataclass(frozen=True)
+class Tab:
+    """A tab of the studio: `build` makes its components for a workspace; tabs stand in the order of `order`."""
+
+    title: str
+    order: int
+    build: Callable[[Workspace, gr.Blocks], None]
+
+
+def find_tabs() -> list[Tab]:
+    """The tabs that exist, in order."""
+    names = [found.name for found in pkgutil.iter_modules(tabs_package.__path__, f"{tabs_package.__name__}.")]
+    found = [getattr(importlib.import_module(name), "TAB", None) for name in names]
+    return sorted((tab for tab in found if isinstance(tab, Tab)), key=lambda tab: (tab.order, tab.title))
+
+
+def build_page(workspace: Workspace) -> gr.Blocks:
+    """The whole page; nothing is loaded yet."""
+    with gr.Blocks(
+        title="Loom", analytics_enabled=False, fill_width=True, delete_cache=(UPLOADS_KEPT, UPLOADS_KEPT)
+    ) as page:
+        gr.HTML(_header(workspace), apply_default_css=False, elem_id="loom-header")
+        with gr.Tabs(elem_id="loom-tabs"):
+            for tab in find_tabs():
+                with gr.Tab(tab.title, id=tab.title):
+                    tab.build(workspace, page)
+        add_endpoints(workspace)
+    return page
+
+
+def _header(workspace: Workspace) -> str:
+    base = workspace.studio.base_model
+    name = "pocket world" if base == "pocket" else Path(base).name
+    return (
+        f'<header>{LOGO}<h1>Loom</h1><span class="loom-tagline">weave LoRAs into one picture</span>'
+        f'<span class="loom-base" title="{text(base)}">base model: <b>{text(name, 60)}</b></span></header>'
+    )

@@ -1,0 +1,187 @@
+"""The stack: the LoRAs chosen for a picture, in order, each with its strength and an on/off switch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipelines.request import MAX_ABSOLUTE_STRENGTH, MAX_ADAPTERS, AdapterChoice
+from studio.library import AdapterCard
+from studio.ui.markup import attributes, button, strand, text
+from studio.ui.shelf import picture
+
+SLIDER = (0.0, 2.0, 0.05)  # range and step of the slider; the number beside it takes any strength
+MAX_NAME = 512
+
+
+@dataclass(frozen=True)
+class Strand:
+    """One LoRA of the stack. `sha256` is what a restored picture was made with, empty for one picked from the shelf."""
+
+    name: str
+    strength: float = 1.0
+    on: bool = True
+    sha256: str = ""
+
+
+def read_stack(value: object) -> list[Strand]:
+    """The stack that `write_stack` put into the browser; what does not fit is left out, it may hold anything."""
+    strands: dict[str, Strand] = {}
+    for entry in value if isinstance(value, list) else ():
+        if not isinstance(entry, Mapping):
+            continue
+        name, strength, sha256 = entry.get("name"), _number(entry.get("strength")), entry.get("sha256", "")
+        if isinstance(name, str) and 0 < len(name) <= MAX_NAME and strength is not None and isinstance(sha256, str):
+            strands.setdefault(name, Strand(name, strength, entry.get("on") is not False, sha256[:64]))
+    return list(strands.values())[:MAX_ADAPTERS]
+
+
+def write_stack(strands: Iterable[Strand]) -> list[dict[str, Any]]:
+    return [asdict(strand) for strand in strands]
+
+
+def choices(strands: Iterable[Strand]) -> tuple[AdapterChoice, ...]:
+    """What a request says about the stack: those that are switched on, in order."""
+    return tuple(AdapterChoice(strand.name, strand.strength) for strand in strands if strand.on)
+
+
+def toggled(strands: Sequence[Strand], card: AdapterCard) -> list[Strand]:
+    """The stack with the LoRA of `card` added at its end at its recommended strength, or taken out if it is there."""
+    without = [strand for strand in strands if strand.name != card.name]
+    return without if len(without) < len(strands) else [*strands, Strand(card.name, card.strength)][:MAX_ADAPTERS]
+
+
+def edited(strands: Sequence[Strand], action: str, row: object, value: object = None) -> list[Strand]:
+    """The stack after `action` (remove, up, down, switch, strength) on one row; unchanged where that makes no sense."""
+    result = list(strands)
+    index = int(row) if isinstance(row, str | int) and str(row).isdigit() else -1
+    if not 0 <= index < len(result):
+        return result
+    other = index + {"up": -1, "down": 1}.get(action, 0)
+    if action == "remove":
+        del result[index]
+    elif action in ("up", "down") and 0 <= other < len(result):
+        result[index], result[other] = result[other], result[index]
+    elif action == "switch":
+        result[index] = replace(result[index], on=not result[index].on)
+    elif action == "strength" and (strength := _number(value)) is not None:
+        result[index] = replace(result[index], strength=strength)
+    return result
+
+
+def stack_view(
+    strands: Sequence[Strand], cards: Mapping[str, AdapterCard], previews: Path, prompt: str, *, order_matters: bool
+) -> str:
+    """The stack as HTML. `cards` by name; a LoRA that is not among them is shown as missing."""
+    if not strands:
+        return (
+            '<div class="loom-empty loom-small"><strong>Your stack is empty</strong>'
+            "<p>Click a LoRA on the shelf to weave it in. Two or three go well together.</p></div>"
+        )
+    rows = "".join(
+        _row(index, one, cards.get(one.name), previews, prompt, len(strands)) for index, one in enumerate(strands)
+    )
+    note = (
+        '<p class="loom-hint">This method uses the LoRAs in the order shown.</p>'
+        if order_matters and len(strands) > 1
+        else ""
+    )
+    return f'<ol class="loom-stack">{rows}</ol>{note}'
+
+
+def _row(index: int, one: Strand, card: AdapterCard | None, previews: Path, prompt: str, count: int) -> str:
+    title = card.title if card else one.name
+    state = "missing" if card is None else "on" if one.on else "off"
+    image = picture(card, previews) if card else '<span class="loom-letter" aria-hidden="true">?</span>'
+    moves = (
+        button("↑", "up", kind="loom-icon", title=f"Move {title} up", row=index) if index else "",
+        button("↓", "down", kind="loom-icon", title=f"Move {title} down", row=index) if index + 1 < count else "",
+        button("✕", "remove", kind="loom-icon", title=f"Remove {title}", row=index),
+    )
+    looks = f"loom-row loom-{state} loom-edge-{strand(card.category if card else '')}"
+    label = f'<span class="loom-title" title="{text(one.name)}">{text(title, 60)}</span>'
+    return (
+        f"<li {attributes(class_=looks, data_name=one.name)}>"
+        f'<span class="loom-frame">{image}</span><div class="loom-row-main">'
+        f'<div class="loom-row-head">{_switch(index, one, title)}{label}'
+        f'<span class="loom-moves">{"".join(moves)}</span></div>'
+        f"{_strength(index, one, title)}{_words(card, prompt, one)}</div></li>"
+    )
+
+
+def _switch(index: int, one: Strand, title: str) -> str:
+    names = attributes(
+        type="button",
+        role="switch",
+        class_="loom-switch",
+        data_action="switch",
+        data_row=index,
+        aria_checked=str(one.on).lower(),
+        aria_label=f"Use {title}",
+        title="On: click to leave it out" if one.on else "Off: click to use it",
+    )
+    return f"<button {names}></button>"
+
+
+def _strength(index: int, one: Strand, title: str) -> str:
+    low, high, step = SLIDER
+    shared = {"data_action": "strength", "data_row": index, "step": step, "value": f"{one.strength:g}"}
+    slider = attributes(type="range", min=low, max=high, aria_label=f"Strength of {title}", **shared)
+    number = attributes(type="number", aria_label=f"Strength of {title} as a number", **shared)
+    return f'<div class="loom-strength"><input {slider}><input {number}></div>'
+
+
+def _words(card: AdapterCard | None, prompt: str, one: Strand) -> str:
+    """What to know about the row: missing, changed, or which trigger words the prompt has and lacks."""
+    if card is None:
+        return '<p class="loom-problem">Not in your library. Add the file and reload, or remove this row.</p>'
+    if one.sha256 and one.sha256 != card.sha256:
+        return (
+            '<p class="loom-problem">The file has changed since the restored picture was made: '
+            f"{text(one.sha256[:10])} then, {text(card.sha256[:10])} now.</p>"
+        )
+    if not card.triggers:
+        return ""
+    words = "".join(_trigger(card, word, has_word(prompt, word)) for word in card.triggers[:6])
+    return f'<div class="loom-triggers">{words}</div>'
+
+
+def _trigger(card: AdapterCard, word: str, present: bool) -> str:
+    if present:
+        return f'<span class="loom-trigger loom-present" title="In the prompt">✓ {text(word, 40)}</span>'
+    return button(
+        f"+ {text(word, 40)}",
+        "trigger",
+        kind="loom-trigger",
+        title="Not in the prompt yet: click to insert it",
+        id=card.id,
+        value=word,
+    )
+
+
+def has_word(prompt: str, word: str) -> bool:
+    """Whether the trigger occurs in the prompt as words of its own."""
+
+    def spaced(phrase: str) -> str:
+        return f" {' '.join(phrase.casefold().replace(',', ' , ').split())} "
+
+    return spaced(word) in spaced(prompt)
+
+
+def with_word(prompt: str, word: str) -> str:
+    """The prompt with the trigger at its end, unless it is there already."""
+    if has_word(prompt, word):
+        return prompt
+    start = prompt.strip().rstrip(",").rstrip()
+    return f"{start}, {word}" if start else word
+
+
+def _number(value: object) -> float | None:
+    try:
+        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
+    except ValueError:
+        return None
+    return round(number, 4) if math.isfinite(number) and abs(number) <= MAX_ABSOLUTE_STRENGTH else None

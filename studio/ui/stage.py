@@ -1,0 +1,118 @@
+"""The stage: the picture as it forms, how far it is and how long it takes, and the finished pictures."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pipelines.registry import methods
+from studio.jobs.job import Job
+from studio.ui.markup import attributes, button, file_url, text
+
+
+def stage(job: Job | None, *, preview: bytes | None, waiting: int, picture_path: Callable[[str], Path | None]) -> str:
+    """The stage as HTML. `preview` is the running job's picture, `picture_path` finds an output's file by name."""
+    if job is None:
+        return _empty()
+    if job.ended:
+        return _ended(job, picture_path)
+    return _running(job, preview, waiting)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words as short as they can be: 0.8 s, 12 s, 3 min 20 s, 1 h 5 min."""
+    if seconds < 9.95:
+        return f"{max(seconds, 0):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _empty() -> str:
+    return (
+        '<div class="loom-stage loom-idle"><div class="loom-canvas"><div class="loom-empty">'
+        "<strong>Your picture appears here</strong>"
+        "<p>Pick LoRAs from the shelf, say what to draw, and press Generate. Or start from an example.</p>"
+        "</div></div></div>"
+    )
+
+
+def _running(job: Job, preview: bytes | None, waiting: int) -> str:
+    if preview:
+        source = f"data:image/webp;base64,{base64.b64encode(preview).decode('ascii')}"
+        image = f'<img class="loom-live" src="{source}" alt="The picture as it forms">'
+    else:
+        image = '<div class="loom-waiting" aria-hidden="true"></div>'
+    queue = f"{waiting} more waiting" if waiting and job.state == "running" else ""
+    share = attributes(
+        class_="loom-bar", role="progressbar", aria_valuemin=0, aria_valuemax=job.num_steps, aria_valuenow=job.step
+    )
+    return (
+        f'<div class="loom-stage loom-busy" data-job="{text(job.id)}" data-state="{job.state}" data-step="{job.step}">'
+        f'<div class="loom-canvas">{image}</div>'
+        f'<div {share}><span style="width:{100 * job.progress:.1f}%"></span></div>'
+        f'<div class="loom-status"><span>{text(_doing(job))}</span><span>{text(_left(job))}</span></div>'
+        f'<div class="loom-status loom-quiet"><span>{text(_summary(job))}</span><span>{text(queue)}</span></div></div>'
+    )
+
+
+def _doing(job: Job) -> str:
+    if job.cancel_requested:
+        return "Stopping…"
+    if job.state == "queued":
+        return "Waiting for the picture before it"
+    if job.phase == "loading":
+        return "Getting the model and the LoRAs ready…"
+    return "Saving…" if job.phase == "saving" else f"Step {job.step} of {job.num_steps}"
+
+
+def _left(job: Job) -> str:
+    if job.phase == "drawing" and job.eta_seconds is not None and not job.cancel_requested:
+        return f"about {duration(job.eta_seconds)} left"
+    if job.started_at is not None:
+        return duration(time.time() - job.started_at)
+    return ""
+
+
+def _summary(job: Job) -> str:
+    method = methods().get(job.request.method)
+    count = len(job.request.adapters)
+    loras = "no LoRA" if not count else "1 LoRA" if count == 1 else f"{count} LoRAs"
+    return f"{method.title if method else job.request.method} · {loras} · seed {job.request.seed}"
+
+
+def _ended(job: Job, picture_path: Callable[[str], Path | None]) -> str:
+    paths = [(name, path) for name in job.outputs if (path := picture_path(name))]
+    if job.state == "done" and paths:
+        images = "".join(
+            button(
+                f'<img src="{text(file_url(path))}" alt="{text(job.request.prompt, 200)}">',
+                "open",
+                kind="loom-result",
+                title="Show its settings",
+                name=name,
+            )
+            for name, path in paths
+        )
+        canvas = f'<div class="loom-canvas loom-results" data-count="{len(paths)}">{images}</div>'
+    else:
+        canvas = f'<div class="loom-canvas"><div class="loom-empty"><strong>{text(_outcome(job))}</strong></div></div>'
+    taken = duration(job.finished_at - job.started_at) if job.finished_at and job.started_at else ""
+    done = f"Done in {taken}" if job.state == "done" else _outcome(job)
+    return (
+        f'<div class="loom-stage loom-ended" data-job="{text(job.id)}" data-state="{job.state}">{canvas}'
+        f'<div class="loom-status"><span>{text(done)}</span><span>{text(_summary(job))}</span></div></div>'
+    )
+
+
+def _outcome(job: Job) -> str:
+    if job.state == "cancelled":
+        return f"Cancelled at step {job.step} of {job.num_steps}" if job.step else "Cancelled before it began"
+    if job.state == "interrupted":
+        return "Interrupted: the studio stopped while this picture was being made"
+    return "This picture could not be made" if job.state == "failed" else "The pictures of this job are gone"

@@ -1,0 +1,44 @@
+"""Workspace: what all tabs share, that is the studio, its jobs, its gallery and the folder of thumbnails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from studio.jobs.store import JobStore
+from studio.jobs.worker import JobWorker
+from studio.session import Studio
+from studio.ui.gallery import Gallery
+
+STATE_FOLDER = ".loom"  # inside the output folder: jobs/ is never served, thumbnails/ is
+
+
+@dataclass(frozen=True)
+class Workspace:
+    studio: Studio
+    store: JobStore
+    worker: JobWorker
+    gallery: Gallery
+    thumbnails: Path
+
+    @classmethod
+    def open(cls, studio: Studio) -> Workspace:
+        """The workspace of a studio, kept in its output folder; raises OutputError where nothing can be written."""
+        state = studio.output_dir / STATE_FOLDER
+        store = JobStore(state / "jobs" / "jobs.sqlite")
+        return cls(studio, store, JobWorker(studio, store), Gallery(studio.output_dir), state / "thumbnails")
+
+    @property
+    def served_folders(self) -> list[Path]:
+        """What the page may fetch by path: pictures and thumbnails."""
+        return [self.studio.output_dir, self.thumbnails]
+
+    @property
+    def private_folders(self) -> list[Path]:
+        """What it may not, although it lies inside."""
+        return [self.store.path.parent]
+
+    def close(self) -> None:
+        """Stop drawing and close the list of jobs."""
+        self.worker.stop()
+        self.store.close()
