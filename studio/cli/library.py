@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from studio.cli.output import AsJson, plain, print_json
+from studio.cli.receipt_text import receipt_lines
 
 if TYPE_CHECKING:
     from studio.library import AdapterCard, AdapterLibrary
@@ -53,11 +54,12 @@ def show(
         from studio.session import Studio
 
         target = BaseTarget.from_pipeline(Studio(base).pipeline)
-    receipt = inspect_adapter(path, target).to_dict()
+    receipt = inspect_adapter(path, target)
     if as_json:
-        print_json(receipt)
+        print_json(receipt.to_dict())
     else:
-        _print_tree(receipt)
+        for line in receipt_lines(receipt):
+            typer.echo(plain(line))
 
 
 def _library(folders: list[Path] | None) -> AdapterLibrary:
@@ -84,21 +86,3 @@ def _card(card: AdapterCard) -> dict[str, Any]:
         "problem": card.problem,
         "remarks": list(card.remarks),
     }
-
-
-def _print_tree(value: Any, *, depth: int = 0) -> None:
-    """Nested JSON values as indented lines; long lists show their first entries and their length."""
-    indent = "  " * depth
-    for key, entry in value.items():
-        if isinstance(entry, dict) and entry:
-            typer.echo(plain(f"{indent}{key}:"))
-            _print_tree(entry, depth=depth + 1)
-        elif isinstance(entry, list):
-            first = ", ".join(str(item) for item in entry[:3])
-            typer.echo(
-                plain(
-                    f"{indent}{key}: {len(entry)}" + (f" ({first}{' ...' if len(entry) > 3 else ''})" if entry else "")
-                )
-            )
-        else:
-            typer.echo(plain(f"{indent}{key}: {entry}"))
