@@ -163,6 +163,15 @@ class Studio:
                     remedy=f"open a studio with --base {record.request.base_model}",
                 )
             )
+        elif record.base_model_revision not in ("", self._base_revision()):
+            found.append(
+                BaseModelError(
+                    f"the base model {self.base_model} has changed since the picture was made",
+                    expected=f"revision {record.base_model_revision}",
+                    found=self._base_revision() or "a base model that is not on this machine",
+                    remedy="put the files back that were used, or make a new picture with those there are",
+                )
+            )
         for name, sha256 in record.adapter_sha256.items():
             try:
                 card = self.library.find(name)
@@ -208,10 +217,12 @@ class Studio:
         pipeline = FusionPipeline.from_pretrained(self.base_model, torch_dtype=dtype).to(device)
         use_attention(pipeline, self.attention)
         pipeline.set_progress_bar_config(disable=True)
-        use_attention(pipeline, self.attention)
-        folder = self.base_folder
-        self._revision = folder_revision(folder) if folder else ""
+        self._revision = self._base_revision()
         return pipeline
+
+    def _base_revision(self) -> str:
+        folder = self.base_folder
+        return folder_revision(folder) if folder else ""
 
     def _adapter(self, choice: AdapterChoice) -> Adapter:
         """The LoRA of that name, loaded for the base model; kept until its file changes."""
