@@ -23,10 +23,16 @@ def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def proportion(outcomes: Sequence[bool], *, line: float | None, below: bool = False, **keys: str | int | float) -> Row:
-    """A row for a share of successes, with Wilson's interval; `line` is the value to reach, or to stay under if `below`."""
+    """A row for a share of successes, with Wilson's interval; `line` is to be reached, or not reached if `below`."""
     value = sum(outcomes) / len(outcomes)
     low, high = wilson(sum(outcomes), len(outcomes))
-    row: Row = {**keys, "value": round(value, 4), "ci_low": round(low, 4), "ci_high": round(high, 4), "n": len(outcomes)}
+    row: Row = {
+        **keys,
+        "value": round(value, 4),
+        "ci_low": round(low, 4),
+        "ci_high": round(high, 4),
+        "n": len(outcomes),
+    }
     row["line"] = line
     row["holds"] = None if line is None else (value < line if below else value >= line)
     return row

@@ -1,4 +1,4 @@
-"""The pocket world: a small drawn world, a diffusion model trained on it, LoRAs for it, and a judge that knows the truth."""
+"""The pocket world: drawn pictures, a diffusion model trained on them, LoRAs for it, and a judge of them."""
 
 from pathlib import Path
 

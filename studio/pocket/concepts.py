@@ -1,4 +1,4 @@
-"""The held-out values as concepts a LoRA can learn: what they are called, pictures to learn from, prompts to ask with."""
+"""The held-out values as concepts a LoRA can learn: their names, pictures to learn from, prompts to ask with."""
 
 from dataclasses import dataclass
 
@@ -120,4 +120,3 @@ def base_prompts(count: int, seed: int, withheld: bool = False) -> list[tuple[st
     """`count` plain prompts over base values, of seen combinations or of withheld pairs."""
     scenes = (sample_scene(np.random.default_rng((99, seed, i)), withheld=withheld) for i in range(count))
     return [(caption(scene), scene) for scene in scenes]
-

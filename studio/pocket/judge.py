@@ -26,11 +26,18 @@ INPUT_SIZE = 64
 class Classifier(nn.Module):
     """Four levels of residual convolutions, mean and maximum over the picture, one linear head a factor."""
 
-    def __init__(self, widths: Sequence[int] = (24, 48, 96, 144)) -> None:
+    def __init__(self, widths: Sequence[int] = (16, 32, 64, 128)) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, widths[0], 3, padding=1)
         self.levels = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), nn.BatchNorm2d(b), nn.ReLU(), nn.Conv2d(b, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU())
+            nn.Sequential(
+                nn.Conv2d(a, b, 3, stride=2, padding=1),
+                nn.BatchNorm2d(b),
+                nn.ReLU(),
+                nn.Conv2d(b, b, 3, padding=1),
+                nn.BatchNorm2d(b),
+                nn.ReLU(),
+            )
             for a, b in zip(widths, (*widths[1:], widths[-1]), strict=True)
         )
         self.heads = nn.ModuleDict({f: nn.Linear(2 * widths[-1], len(values)) for f, values in CLASSES.items()})

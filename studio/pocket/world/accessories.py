@@ -25,18 +25,33 @@ def draw_accessory(name: str, u: Field, v: Field, at: Anchors) -> list[Part]:
         tail = box(u, v, nx + w * 0.5, ny + 0.22, 0.11, 0.22, 0.03)
         red, white = rgb((204, 36, 60)), rgb(WHITE)
         stripes = [Part(box(u, v, nx + w * 0.5, ny + 0.3, 0.11, 0.045), white, outlined=False)]
-        stripes += [Part(box(u, v, nx - w * 0.55 + i * w * 0.5, ny, 0.05, 0.105), white, outlined=False) for i in range(3)]
+        stripes += [
+            Part(box(u, v, nx - w * 0.55 + i * w * 0.5, ny, 0.05, 0.105), white, outlined=False) for i in range(3)
+        ]
         return [Part(tail, red), Part(band, red), *stripes]
     if name == "glasses":
         ink, r = rgb(INK), 0.17
         left, right = ex - max(at.eye_gap, 0.17), ex + max(at.eye_gap, 0.17)
         rims = [cut(circle(u, v, x, ey, r), circle(u, v, x, ey, r - 0.06)) for x in (left, right)]
-        temples = [capsule(u, v, (x + s * r, ey), (x + s * (r + 0.14), ey - 0.05), 0.025) for x, s in ((left, -1), (right, 1))]
+        temples = [
+            capsule(u, v, (x + s * r, ey), (x + s * (r + 0.14), ey - 0.05), 0.025) for x, s in ((left, -1), (right, 1))
+        ]
         return [Part(union(*rims, *temples, capsule(u, v, (left + r, ey), (right - r, ey), 0.03)), ink, outlined=False)]
     if name == "crown":
         w = max(at.top_width, 0.3) * 0.9
-        spikes = [(-w, 0.1), (-w * 1.1, -0.34), (-w * 0.5, -0.1), (0, -0.42), (w * 0.5, -0.1), (w * 1.1, -0.34), (w, 0.1)]
-        jewels = [Part(circle(u, v, tx + x * w, ty + 0.0, 0.05), rgb(c), outlined=False) for x, c in ((-0.5, (226, 40, 70)), (0, (60, 120, 240)), (0.5, (226, 40, 70)))]
+        spikes = [
+            (-w, 0.1),
+            (-w * 1.1, -0.34),
+            (-w * 0.5, -0.1),
+            (0, -0.42),
+            (w * 0.5, -0.1),
+            (w * 1.1, -0.34),
+            (w, 0.1),
+        ]
+        jewels = [
+            Part(circle(u, v, tx + x * w, ty + 0.0, 0.05), rgb(c), outlined=False)
+            for x, c in ((-0.5, (226, 40, 70)), (0, (60, 120, 240)), (0.5, (226, 40, 70)))
+        ]
         return [Part(polygon(u, v, [(tx + x, ty + y) for x, y in spikes], 0.02), rgb((252, 206, 60))), *jewels]
     if name == "bow":
         x, y, pink = tx + 0.24, ty + 0.02, rgb((255, 84, 150))
@@ -51,5 +66,9 @@ def draw_accessory(name: str, u: Field, v: Field, at: Anchors) -> list[Part]:
         x, y = 0.72, -0.58
         string = capsule(u, v, (nx + at.neck_width * 0.9, ny), (x, y + 0.3), 0.022)
         glint = Part(ellipse(u, v, x - 0.09, y - 0.1, 0.05, 0.08), rgb(WHITE), outlined=False)
-        return [Part(string, rgb((240, 240, 240)), outlined=False), Part(ellipse(u, v, x, y, 0.25, 0.31), rgb((236, 50, 70))), glint]
+        return [
+            Part(string, rgb((240, 240, 240)), outlined=False),
+            Part(ellipse(u, v, x, y, 0.25, 0.31), rgb((236, 50, 70))),
+            glint,
+        ]
     return []

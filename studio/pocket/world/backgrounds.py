@@ -1,4 +1,4 @@
-"""The places of the pocket world: each a function from picture coordinates and a random generator to colours [h w 3]."""
+"""The places of the pocket world: each a function from coordinates and a random generator to colours [h w 3]."""
 
 from collections.abc import Callable
 
@@ -121,8 +121,14 @@ def _bubbles(u: Field, v: Field, pixel: float, rng: Rng) -> Image:
     image = _gradient(v, jittered(rgb((60, 190, 186)), rng), rgb((14, 96, 120)))
     for x in (-0.82, -0.6, 0.62, 0.86):
         sway = 0.06 * np.sin(v * 8 + x * 9)
-        image = _over(image, coverage(capsule(u + sway.astype(np.float32), v, (x, 1.1), (x, 0.1), 0.07), pixel), rgb((30, 130, 80)))
-    for x, y, r in zip(rng.uniform(-0.95, 0.95, 12), rng.uniform(-0.95, 0.9, 12), rng.uniform(0.07, 0.14, 12), strict=True):
+        image = _over(
+            image,
+            coverage(capsule(u + sway.astype(np.float32), v, (x, 1.1), (x, 0.1), 0.07), pixel),
+            rgb((30, 130, 80)),
+        )
+    for x, y, r in zip(
+        rng.uniform(-0.95, 0.95, 12), rng.uniform(-0.95, 0.9, 12), rng.uniform(0.07, 0.14, 12), strict=True
+    ):
         ring = np.abs(circle(u, v, float(x), float(y), float(r))) - 0.025
         image = _over(image, coverage(ring, pixel), rgb((226, 252, 250)))
     return image

@@ -1,4 +1,4 @@
-"""Captions of scenes: several templates, synonyms, shuffled attributes, dropped attributes, and the words of the world."""
+"""Captions of scenes: templates, synonyms, attributes shuffled and dropped, and the words of the world."""
 
 from dataclasses import dataclass
 
@@ -89,7 +89,9 @@ def caption(scene: Scene, rng: Rng | None = None, drop: Drop = EVERYTHING) -> st
     if not keep(drop.subject):
         subject = phrase("creature" if scene.subject in CREATURES else "thing", None)
     adjectives = [phrase(scene.colour, rng)] if keep(drop.colour) else []
-    if scene.texture != "plain" and keep(drop.texture) or scene.texture == "plain" and rng is not None and rng.random() < 0.2:
+    if (scene.texture != "plain" and keep(drop.texture)) or (
+        scene.texture == "plain" and rng is not None and rng.random() < 0.2
+    ):
         adjectives.append(phrase(scene.texture, rng))
     if rng is not None and rng.random() < 0.3:
         adjectives.reverse()
@@ -142,7 +144,23 @@ def training_caption(scene: Scene, rng: Rng) -> str:
 
 def vocabulary() -> list[str]:
     """Every word a caption can hold, sorted, without the trigger words."""
-    words = {"a", "of", "in", "the", "and", "with", "wearing", "place", "style", "an", "on", "creature", "animal", "thing", "object"}
+    words = {
+        "a",
+        "of",
+        "in",
+        "the",
+        "and",
+        "with",
+        "wearing",
+        "place",
+        "style",
+        "an",
+        "on",
+        "creature",
+        "animal",
+        "thing",
+        "object",
+    }
     for key, phrases in SYNONYMS.items():
         words.add(key)
         words.update(word for text in phrases for word in text.split())

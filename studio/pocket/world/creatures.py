@@ -93,7 +93,9 @@ def _body(kind: str, u: Field, v: Field, y: float, w: float, h: float) -> Field:
     if kind == "pear":
         return union(ellipse(u, v, 0, y + 0.1, w, h - 0.1), ellipse(u, v, 0, y - 0.14, w * 0.78, h - 0.14))
     if kind == "sheet":
-        shroud = union(circle(u, v, 0, y - h + w, w), polygon(u, v, [(-w, y - h + w), (w, y - h + w), (w, y + h), (-w, y + h)]))
+        shroud = union(
+            circle(u, v, 0, y - h + w, w), polygon(u, v, [(-w, y - h + w), (w, y - h + w), (w, y + h), (-w, y + h)])
+        )
         for i in range(3):
             shroud = cut(shroud, circle(u, v, (i - 1) * 2 * w / 3, y + h + 0.02, w / 4))
         return shroud
@@ -113,21 +115,49 @@ def _limbs(creature: Creature, u: Field, v: Field, y: float, w: float, h: float)
         return [Part(ellipse(u, v, s * w * 0.45, bottom - 0.02, 0.17, 0.1), "dark") for s in (-1, 1)]
     if creature.limbs == "wings":
         wings = [Part(ellipse(u, v, s * (w + 0.06), y + 0.1, 0.16, 0.26), "dark") for s in (-1, 1)]
-        toes = [Part(capsule(u, v, (s * 0.16, bottom - 0.05), (s * 0.2, bottom + 0.1), 0.045), rgb((240, 150, 40))) for s in (-1, 1)]
+        toes = [
+            Part(capsule(u, v, (s * 0.16, bottom - 0.05), (s * 0.2, bottom + 0.1), 0.045), rgb((240, 150, 40)))
+            for s in (-1, 1)
+        ]
         return toes + wings
     if creature.limbs == "batwings":
         return [
-            Part(polygon(u, v, [(s * w * 0.7, y), (s * 0.95, y - 0.42), (s * 0.93, y + 0.02), (s * 0.78, y + 0.02), (s * 0.7, y + 0.24)]), "dark")
+            Part(
+                polygon(
+                    u,
+                    v,
+                    [
+                        (s * w * 0.7, y),
+                        (s * 0.95, y - 0.42),
+                        (s * 0.93, y + 0.02),
+                        (s * 0.78, y + 0.02),
+                        (s * 0.7, y + 0.24),
+                    ],
+                ),
+                "dark",
+            )
             for s in (-1, 1)
         ] + [Part(ellipse(u, v, s * w * 0.45, bottom - 0.02, 0.15, 0.09), "dark") for s in (-1, 1)]
     if creature.limbs == "tentacles":
         roots = (-0.4, -0.14, 0.14, 0.4)
         return [
-            Part(polyline(u, v, [(x * 0.85, y + h * 0.6), (x * 1.15, y + h + 0.16), (x * 1.5, y + h + 0.3)], 0.09), "dark") for x in roots
+            Part(
+                polyline(u, v, [(x * 0.85, y + h * 0.6), (x * 1.15, y + h + 0.16), (x * 1.5, y + h + 0.3)], 0.09),
+                "dark",
+            )
+            for x in roots
         ]
     if creature.limbs == "legs":
         return [
-            Part(polyline(u, v, [(x, y + h * 0.55), (x * 1.25, bottom + 0.02), (x * 1.25 + np.sign(x) * 0.05, bottom + 0.18)], 0.05), "dark")
+            Part(
+                polyline(
+                    u,
+                    v,
+                    [(x, y + h * 0.55), (x * 1.25, bottom + 0.02), (x * 1.25 + np.sign(x) * 0.05, bottom + 0.18)],
+                    0.05,
+                ),
+                "dark",
+            )
             for x in (-0.42, -0.16, 0.16, 0.42)
         ]
     return []
@@ -138,8 +168,18 @@ def _ears(creature: Creature, u: Field, v: Field, top: float, w: float) -> list[
     parts: list[Part] = []
     for s in (-1, 1):
         if creature.ears == "cat":
-            parts.append(Part(polygon(u, v, [(s * 0.46, top - 0.2), (s * 0.08, top + 0.08), (s * 0.48, top + 0.34)], 0.03), "body"))
-            parts.append(Part(polygon(u, v, [(s * 0.4, top - 0.07), (s * 0.22, top + 0.07), (s * 0.41, top + 0.2)]), inner, outlined=False))
+            parts.append(
+                Part(
+                    polygon(u, v, [(s * 0.46, top - 0.2), (s * 0.08, top + 0.08), (s * 0.48, top + 0.34)], 0.03), "body"
+                )
+            )
+            parts.append(
+                Part(
+                    polygon(u, v, [(s * 0.4, top - 0.07), (s * 0.22, top + 0.07), (s * 0.41, top + 0.2)]),
+                    inner,
+                    outlined=False,
+                )
+            )
         if creature.ears == "bunny":
             parts.append(Part(ellipse(u, v, s * 0.22, top - 0.2, 0.115, 0.38), "body"))
             parts.append(Part(ellipse(u, v, s * 0.22, top - 0.18, 0.055, 0.27), inner, outlined=False))
@@ -149,7 +189,12 @@ def _ears(creature: Creature, u: Field, v: Field, top: float, w: float) -> list[
         if creature.ears == "floppy":
             parts.append(Part(ellipse(u, v, s * (w + 0.1), top + 0.42, 0.14, 0.36), "dark"))
         if creature.ears == "tufts":
-            parts.append(Part(polygon(u, v, [(s * 0.44, top - 0.26), (s * 0.1, top + 0.06), (s * 0.34, top + 0.22)], 0.015), "dark"))
+            parts.append(
+                Part(
+                    polygon(u, v, [(s * 0.44, top - 0.26), (s * 0.1, top + 0.06), (s * 0.34, top + 0.22)], 0.015),
+                    "dark",
+                )
+            )
     return parts
 
 
@@ -159,7 +204,9 @@ def _horns(creature: Creature, u: Field, v: Field, top: float) -> list[Part]:
         parts.append(Part(polygon(u, v, [(-0.13, top + 0.08), (0, top - 0.5), (0.13, top + 0.08)], 0.015), gold))
     if creature.horns == "two":
         for s in (-1, 1):
-            parts.append(Part(polygon(u, v, [(s * 0.16, top + 0.1), (s * 0.44, top - 0.3), (s * 0.38, top + 0.2)], 0.02), gold))
+            parts.append(
+                Part(polygon(u, v, [(s * 0.16, top + 0.1), (s * 0.44, top - 0.3), (s * 0.38, top + 0.2)], 0.02), gold)
+            )
     if creature.horns in ("antenna", "antennae"):
         for x in (0.0,) if creature.horns == "antenna" else (-0.24, 0.24):
             parts.append(Part(capsule(u, v, (x * 0.7, top + 0.1), (x * 1.2, top - 0.22), 0.04), "dark"))
@@ -186,12 +233,19 @@ def _mouth(creature: Creature, u: Field, v: Field, eye_y: float) -> list[Part]:
     if creature.mouth == "open":
         return [Part(ellipse(u, v, 0, low + 0.03, 0.075, 0.09), rgb((96, 24, 44)), outlined=False)]
     if creature.mouth == "beak":
-        return [Part(polygon(u, v, [(-0.12, low - 0.07), (0.12, low - 0.07), (0, low + 0.12)], 0.02), rgb((245, 150, 40)))]
+        return [
+            Part(polygon(u, v, [(-0.12, low - 0.07), (0.12, low - 0.07), (0, low + 0.12)], 0.02), rgb((245, 150, 40)))
+        ]
     if creature.mouth == "snout":
         return [
             Part(ellipse(u, v, 0, low + 0.02, 0.19, 0.13), "light"),
             Part(ellipse(u, v, 0, low - 0.03, 0.07, 0.045), ink, outlined=False),
         ]
     grin = intersection(ellipse(u, v, 0, low - 0.04, 0.24, 0.17), low - 0.02 - v)
-    fangs = [Part(polygon(u, v, [(s * 0.15, low - 0.02), (s * 0.05, low - 0.02), (s * 0.1, low + 0.1)]), white, outlined=False) for s in (-1, 1)]
+    fangs = [
+        Part(
+            polygon(u, v, [(s * 0.15, low - 0.02), (s * 0.05, low - 0.02), (s * 0.1, low + 0.1)]), white, outlined=False
+        )
+        for s in (-1, 1)
+    ]
     return [Part(grin, rgb((96, 24, 44)), outlined=False), *fangs]

@@ -6,7 +6,20 @@ import numpy as np
 
 from studio.pocket.world.palette import WHITE, rgb
 from studio.pocket.world.parts import Anchors, Drawing, Part, face
-from studio.pocket.world.shapes import Field, arc, box, capsule, circle, cut, ellipse, heart, intersection, polygon, star, union
+from studio.pocket.world.shapes import (
+    Field,
+    arc,
+    box,
+    capsule,
+    circle,
+    cut,
+    ellipse,
+    heart,
+    intersection,
+    polygon,
+    star,
+    union,
+)
 
 
 def _star(u: Field, v: Field) -> Drawing:
@@ -66,7 +79,9 @@ def _umbrella(u: Field, v: Field) -> Drawing:
         canopy = cut(canopy, circle(u, v, -0.6 + 0.4 * i, 0.08, 0.17))
     wood = rgb((130, 80, 46))
     hook = union(capsule(u, v, (0, -0.05), (0, 0.7), 0.045), arc(u, v, 0.13, 0.7, 0.13, 0.0, np.pi, 0.045))
-    return [Part(hook, wood), Part(canopy, "body"), *face(u, v, 0, -0.26, 0.2, 0.09)], Anchors((0, -0.62), 0.34, (0, -0.26), 0.2, (0, 0.3), 0.2)
+    return [Part(hook, wood), Part(canopy, "body"), *face(u, v, 0, -0.26, 0.2, 0.09)], Anchors(
+        (0, -0.62), 0.34, (0, -0.26), 0.2, (0, 0.3), 0.2
+    )
 
 
 def _boat(u: Field, v: Field) -> Drawing:
@@ -83,13 +98,21 @@ def _boat(u: Field, v: Field) -> Drawing:
 
 
 def _cactus(u: Field, v: Field) -> Drawing:
-    arms = [union(capsule(u, v, (s * 0.2, y), (s * 0.52, y), 0.11), capsule(u, v, (s * 0.52, y), (s * 0.52, y - 0.28), 0.11)) for s, y in ((-1, 0.16), (1, 0.02))]
+    arms = [
+        union(
+            capsule(u, v, (s * 0.2, y), (s * 0.52, y), 0.11), capsule(u, v, (s * 0.52, y), (s * 0.52, y - 0.28), 0.11)
+        )
+        for s, y in ((-1, 0.16), (1, 0.02))
+    ]
     pot = polygon(u, v, [(-0.36, 0.52), (0.36, 0.52), (0.27, 0.86), (-0.27, 0.86)], 0.03)
     flower = star(u, v, 0.06, -0.76, 0.14, 5, 0.55)
     parts = [Part(arms[0], "dark"), Part(arms[1], "dark"), Part(box(u, v, 0, -0.06, 0.27, 0.66, 0.26), "body")]
-    return [*parts, Part(pot, rgb((186, 98, 62))), Part(flower, rgb((255, 150, 190))), *face(u, v, 0, -0.2, 0.13, 0.09)], Anchors(
-        (0, -0.68), 0.27, (0, -0.2), 0.14, (0, 0.14), 0.28
-    )
+    return [
+        *parts,
+        Part(pot, rgb((186, 98, 62))),
+        Part(flower, rgb((255, 150, 190))),
+        *face(u, v, 0, -0.2, 0.13, 0.09),
+    ], Anchors((0, -0.68), 0.27, (0, -0.2), 0.14, (0, 0.14), 0.28)
 
 
 def _cake(u: Field, v: Field) -> Drawing:

@@ -46,7 +46,9 @@ def eye(u: Field, v: Field, x: float, y: float, r: float = 0.1) -> list[Part]:
     ]
 
 
-def face(u: Field, v: Field, x: float, y: float, gap: float = 0.22, size: float = 0.1, mouth: str = "smile") -> list[Part]:
+def face(
+    u: Field, v: Field, x: float, y: float, gap: float = 0.22, size: float = 0.1, mouth: str = "smile"
+) -> list[Part]:
     """Two eyes centred on (x, y), cheeks and a mouth."""
     parts = [*eye(u, v, x - gap, y, size), *eye(u, v, x + gap, y, size)]
     blush = rgb((255, 120, 130))

@@ -1,4 +1,4 @@
-"""What a picture shows, as data: the named factors, their values, the withheld pairs, and how scenes are drawn at random."""
+"""What a picture shows, as data: the named factors, their values, the withheld pairs, and random scenes."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -46,8 +46,8 @@ class Scene:
     """One picture of the pocket world.
 
     The first seven fields are the named factors. `x`, `y` move the subject off its place (units of half a picture),
-    `scale` multiplies its size, `tilt` turns it (radians) and `variation` seeds everything that has no name: small shifts
-    of colour, the phase of waves, where the stars are.
+    `scale` multiplies its size, `tilt` turns it (radians) and `variation` seeds everything that has no name: small
+    shifts of colour, the phase of waves, where the stars are.
     """
 
     subject: str

@@ -1,9 +1,11 @@
 """Signed distance functions in the plane: negative inside, in the units of the coordinates, y pointing down.
 
-Every function takes coordinate arrays `u`, `v` of one shape and returns an array of that shape. Distances are exact for
-circles, boxes, capsules and polygons and close to exact near the edge for ellipses, which is all that antialiasing needs.
+Every function takes coordinate arrays `u`, `v` of one shape and returns an array of that shape. Distances are exact
+for circles, boxes, capsules and polygons and close to exact near the edge for ellipses, which is all that
+antialiasing needs.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,7 +40,7 @@ def capsule(u: Field, v: Field, start: Point, end: Point, r: float) -> Field:
 
 
 def polyline(u: Field, v: Field, points: Sequence[Point], r: float) -> Field:
-    return union(*(capsule(u, v, a, b, r) for a, b in zip(points, points[1:], strict=False)))
+    return union(*(capsule(u, v, a, b, r) for a, b in itertools.pairwise(points)))
 
 
 def polygon(u: Field, v: Field, points: Sequence[Point], corner: float = 0.0) -> Field:
@@ -62,7 +64,10 @@ def star(u: Field, v: Field, x: float, y: float, r: float, points: int = 5, inne
 
 def heart(u: Field, v: Field, x: float, y: float, size: float) -> Field:
     lobe = 0.5 * size
-    left, right = circle(u, v, x - 0.46 * size, y - 0.3 * size, lobe), circle(u, v, x + 0.46 * size, y - 0.3 * size, lobe)
+    left, right = (
+        circle(u, v, x - 0.46 * size, y - 0.3 * size, lobe),
+        circle(u, v, x + 0.46 * size, y - 0.3 * size, lobe),
+    )
     tip = polygon(u, v, [(x - 0.86 * size, y), (x, y - 0.45 * size), (x + 0.86 * size, y), (x, y + 0.92 * size)], 0.03)
     return union(left, right, tip)
 

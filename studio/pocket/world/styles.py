@@ -1,7 +1,7 @@
 """Art styles: how the layers of a scene become a picture, and what is done to the picture afterwards.
 
-A style says how edges are drawn while the parts are painted (`line`, `softness`, `halo`) and gives one finishing function
-over the whole picture. All of them keep the named colours recognisable.
+A style says how edges are drawn while the parts are painted (`line`, `softness`, `halo`) and gives one finishing
+function over the whole picture. All of them keep the named colours recognisable.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Finish = Callable[[Rgb, Field, Field, Field, float, np.random.Generator], Rgb]
 
 @dataclass(frozen=True)
 class Style:
-    """`line`: ink width around parts; `softness`: edge blur; `halo`: width of a white border; units of half a picture."""
+    """`line`: ink width around parts; `softness`: edge blur; `halo`: a white border; units of half a picture."""
 
     line: float = 0.0
     softness: float = 0.0
@@ -69,9 +69,14 @@ def _mosaic(image: Rgb, u: Field, v: Field, subject: Field, pixel: float, rng: n
     tile = 0.25
     column, row = np.floor((u + 1) / tile).astype(int), np.floor((v + 1) / tile).astype(int)
     shade = rng.uniform(-0.1, 0.1, (16, 16)).astype(np.float32)[np.clip(row, 0, 15), np.clip(column, 0, 15)]
-    grout = np.minimum(np.abs(np.mod(u + 1 + tile / 2, tile) - tile / 2), np.abs(np.mod(v + 1 + tile / 2, tile) - tile / 2)) - 0.022
+    grout = (
+        np.minimum(np.abs(np.mod(u + 1 + tile / 2, tile) - tile / 2), np.abs(np.mod(v + 1 + tile / 2, tile) - tile / 2))
+        - 0.022
+    )
     tiled = np.clip(image + shade[..., None], 0, 1)
-    return tiled + (coverage(grout.astype(np.float32), pixel) * np.float32(0.85))[..., None] * (rgb((70, 66, 76)) - tiled)
+    return tiled + (coverage(grout.astype(np.float32), pixel) * np.float32(0.85))[..., None] * (
+        rgb((70, 66, 76)) - tiled
+    )
 
 
 def _glitch(image: Rgb, u: Field, v: Field, subject: Field, pixel: float, rng: np.random.Generator) -> Rgb:

@@ -1,0 +1,210 @@
+"""Train the pocket base (U-Net and text encoder): `python -m studio.pocket.build.base --work DIR`.
+
+v-prediction on a zero-terminal-SNR schedule, no loss weighting: min-SNR weights would switch off exactly the noisy
+steps in which layout is decided. The learning rate is warm, then constant, then falls linearly over the last quarter,
+so that a run can be prolonged by a larger `--steps` as long as it has not begun to fall. Needs the folder of
+`studio.pocket.build.autoencoder`.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.training_utils import EMAModel
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
+
+from studio.pocket.build import checkpoint
+from studio.pocket.build.autoencoder import to_tensor
+from studio.pocket.build.pictures import drawn_once
+from studio.pocket.build.tokenizer import new_tokenizer
+from studio.pocket.world.captions import training_caption
+from studio.pocket.world.scene import sample_scene
+
+PICTURE_SEED = 1
+WIDTHS = (64, 128, 192)
+TEXT_WIDTH = 128
+
+
+class Denoiser(nn.Module):
+    """U-Net and text encoder as one module, so that one optimizer, average and checkpoint hold both."""
+
+    def __init__(self, latent_channels: int, sample_size: int, tokenizer: PreTrainedTokenizerFast) -> None:
+        super().__init__()
+        self.unet = UNet2DConditionModel(
+            sample_size=sample_size,
+            in_channels=latent_channels,
+            out_channels=latent_channels,
+            block_out_channels=WIDTHS,
+            down_block_types=("CrossAttnDownBlock2D",) * 3,
+            up_block_types=("CrossAttnUpBlock2D",) * 3,
+            layers_per_block=1,
+            cross_attention_dim=TEXT_WIDTH,
+            norm_num_groups=16,
+            attention_head_dim=4,
+        )
+        self.text_encoder = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=TEXT_WIDTH,
+                intermediate_size=4 * TEXT_WIDTH,
+                num_hidden_layers=4,
+                num_attention_heads=4,
+                max_position_embeddings=tokenizer.model_max_length,
+                projection_dim=TEXT_WIDTH,
+                hidden_act="quick_gelu",
+                pad_token_id=tokenizer.pad_token_id,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+            )
+        )
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, token_ids: Tensor) -> Tensor:
+        states = self.text_encoder(token_ids).last_hidden_state  # [b t d]
+        return self.unet(noisy, timesteps, states).sample
+
+
+def new_scheduler() -> DDIMScheduler:
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=True,
+    )
+
+
+def encoded_once(path: Path, vae: AutoencoderTiny, pictures: NDArray[np.uint8]) -> NDArray[np.float16]:
+    """Scaled latents float16 [n c h w] of the pictures, kept in `path`."""
+    if path.exists():
+        return np.load(path, mmap_mode="r")
+    parts = []
+    with torch.no_grad():
+        for start in tqdm(range(0, len(pictures), 100), desc="encoding"):
+            latents = vae.encode(to_tensor(pictures[start : start + 100])).latents
+            parts.append((latents * vae.config.scaling_factor).half().numpy())
+    latents = np.concatenate(parts)
+    np.save(path, latents)
+    return latents
+
+
+def token_ids(tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> Tensor:
+    return tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
+
+
+def learning_rate(step: int, steps: int, peak: float, warm_up: int = 300, falling: float = 0.25) -> float:
+    """Linear warm-up, constant, linear fall to 2 % over the last `falling` share of the run."""
+    left = (steps - step) / (falling * steps)
+    return peak * min(1.0, (step + 1) / warm_up) * max(0.02, min(1.0, left))
+
+
+def save_pipeline(
+    model: Denoiser, average: EMAModel, vae: AutoencoderTiny, tokenizer: PreTrainedTokenizerFast, out: Path
+) -> None:
+    """The averaged weights as a Stable Diffusion folder in float16."""
+    average.store(model.parameters())
+    average.copy_to(model.parameters())
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=model.text_encoder,
+        tokenizer=tokenizer,
+        unet=model.unet,
+        scheduler=new_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    dtypes = {
+        name: next(module.parameters()).dtype
+        for name, module in pipeline.components.items()
+        if isinstance(module, nn.Module)
+    }
+    pipeline.to(torch.float16)
+    pipeline.save_pretrained(out, max_shard_size="14MB")
+    for name, dtype in dtypes.items():
+        pipeline.components[name].to(dtype)
+    average.restore(model.parameters())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, help="folder of the autoencoder run; all files go there")
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--pictures", type=int, default=72000)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--peak", type=float, default=6e-4, help="peak learning rate")
+    parser.add_argument("--precision", default="bf16", choices=("no", "bf16", "fp16"))
+    parser.add_argument("--save-every", type=int, default=250, help="steps between checkpoints and pipeline folders")
+    arguments = parser.parse_args()
+    work: Path = arguments.work
+    vae = AutoencoderTiny.from_pretrained(work / "vae")
+    pictures = drawn_once(work / "base_pictures.npy", arguments.pictures, arguments.size, PICTURE_SEED)
+    latents = encoded_once(work / "base_latents.npy", vae, pictures)
+    tokenizer = new_tokenizer()
+
+    torch.manual_seed(1)
+    accelerator = Accelerator(mixed_precision=arguments.precision)
+    model = Denoiser(latents.shape[1], latents.shape[-1], tokenizer)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=arguments.peak, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+    )
+    average = EMAModel(model.parameters(), decay=0.999, use_ema_warmup=True, inv_gamma=1.0, power=0.75)
+    path, log = work / "base.ckpt", checkpoint.Log(work / "base_log.jsonl")
+    first = 0
+    if state := checkpoint.load(path):
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        average.load_state_dict(state["average"])
+        first = state["step"]
+    prepared, optimizer = accelerator.prepare(model, optimizer)
+    average.to(accelerator.device)
+    alphas = new_scheduler().alphas_cumprod.to(accelerator.device)
+    running, started = 0.0, time.perf_counter()
+    for since, step in enumerate(range(first, arguments.steps)):
+        rng = np.random.default_rng((31, step))
+        rows = rng.integers(len(latents), size=arguments.batch)
+        scenes = [sample_scene(np.random.default_rng((PICTURE_SEED, int(i)))) for i in rows]
+        ids = token_ids(tokenizer, [training_caption(scene, rng) for scene in scenes]).to(accelerator.device)
+        clean = torch.from_numpy(np.stack([latents[i] for i in rows])).float().to(accelerator.device)
+        noise = torch.randn_like(clean)
+        timesteps = torch.randint(0, len(alphas), (len(rows),), device=accelerator.device)
+        a, s = (x.sqrt()[timesteps, None, None, None] for x in (alphas, 1 - alphas))
+        with accelerator.autocast():
+            prediction = prepared(a * clean + s * noise, timesteps, ids).float()
+        loss = F.mse_loss(prediction, a * noise - s * clean)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, arguments.steps, arguments.peak)
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(prepared.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        average.step(model.parameters())
+        running = float(loss.detach()) if since == 0 else 0.98 * running + 0.02 * float(loss.detach())
+        if (step + 1) % 50 == 0:
+            speed = (since + 1) * arguments.batch / (time.perf_counter() - started)
+            log.write(step=step + 1, pictures=(step + 1) * arguments.batch, loss=running, pictures_per_second=speed)
+        if (step + 1) % arguments.save_every == 0 or step + 1 == arguments.steps:
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average.state_dict()}
+            checkpoint.save(path, step + 1, state)
+            save_pipeline(model, average, vae, tokenizer, work / "base")
+    parameters = {name: sum(p.numel() for p in module.parameters()) for name, module in model.named_children()}
+    (work / "base.json").write_text(
+        json.dumps({"steps": arguments.steps, "batch": arguments.batch, "parameters": parameters})
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""Write the documents of the pocket world from its results: `python -m studio.pocket.build.card [--check]`.
+
+The model card goes to the base's folder, the page `docs/pocket.md` beside the results. With `--check` nothing is
+written and a difference is an error.
+"""
+
+import argparse
+import json
+from typing import Any
+
+from studio.pocket import base_path
+from studio.pocket.concepts import CONCEPTS
+from studio.pocket.world.scene import FACTORS, HELD
+from studio.results import RESULTS
+
+
+def rows_of(name: str) -> list[dict[str, Any]]:
+    return json.loads((RESULTS / f"{name}.json").read_text())["rows"]
+
+
+def figure(row: dict[str, Any]) -> str:
+    """`0.912 (0.88 to 0.93)`."""
+    return f"{row['value']:.3f} ({row['ci_low']:.2f} to {row['ci_high']:.2f})"
+
+
+def verdict(row: dict[str, Any]) -> str:
+    if row["line"] is None:
+        return ""
+    sign = "<" if row.get("lora") == "without" else "≥"
+    return f"{sign} {row['line']} {'holds' if row['holds'] else '**missed**'}"
+
+
+def base_table() -> str:
+    seen, withheld = ([r for r in rows_of("pocket_base") if r["split"] == split] for split in ("seen", "withheld"))
+    lines = ["| factor | seen combinations | line | withheld pairs |", "|---|---|---|---|"]
+    for row, other in zip(seen, withheld, strict=True):
+        lines.append(f"| {row['factor'].replace('+', ' + ')} | {figure(row)} | {verdict(row)} | {figure(other)} |")
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"n = {seen[0]['n']} prompts of seen combinations, {withheld[0]['n']} of withheld pairs, fixed seeds.",
+        ]
+    )
+
+
+def judge_table() -> str:
+    rows = rows_of("pocket_judge")
+    shifts = list(dict.fromkeys(row["shift"] for row in rows if row["what"] == "accuracy"))
+    factors = list(dict.fromkeys(row["factor"] for row in rows if row["what"] == "accuracy"))
+    by_key = {(row["shift"], row["factor"]): row for row in rows}
+    lines = [f"| factor | {' | '.join(shifts)} |", "|---|" + "---|" * len(shifts)]
+    lines += [f"| {f} | {' | '.join(figure(by_key[s, f]) for s in shifts)} |" for f in factors]
+    lines += [""] + [
+        f"On {row['shift']} it abstains in {figure(row)} of {row['n']}." for row in rows if row["what"] == "abstention"
+    ]
+    return "\n".join(lines)
+
+
+def adapters_table() -> str:
+    lines = ["| LoRA | category | shows | with it | line | without it | line |", "|---|---|---|---|---|---|---|"]
+    by_name: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in rows_of("pocket_adapters"):
+        by_name.setdefault(row["adapter"], {})[row["lora"]] = row
+    for name, pair in by_name.items():
+        on, off = pair["with"], pair["without"]
+        about = CONCEPTS[name].description
+        lines.append(
+            f"| `{name}` | {on['category']} | {about} | {figure(on)} | {verdict(on)} | {figure(off)} | {verdict(off)} |"
+        )
+    return "\n".join(
+        [*lines, "", f"n = {on['n']} pictures each, {on['steps']} steps, the same prompts and seeds with and without."]
+    )
+
+
+def training_summary() -> str:
+    lines = []
+    for name, title in (("autoencoder", "Autoencoder"), ("base", "U-Net and text encoder")):
+        log = [json.loads(line) for line in (base_path() / f"{name}_log.jsonl").read_text().splitlines()]
+        last = log[-1]
+        psnr = f", PSNR {last['psnr']:.1f} dB on fresh pictures" if "psnr" in last else ""
+        shown = sum(a["pictures"] for a, b in zip(log, [*log[1:], {"step": 0}], strict=True) if b["step"] < a["step"])
+        lines.append(
+            f"- {title}: {shown:,} pictures in {last['seconds'] / 60:.0f} minutes on a shared processor core{psnr}."
+        )
+    return "\n".join(lines)
+
+
+def card() -> str:
+    values = "\n".join(
+        f"- {f}: {', '.join(v)}" + (f"; kept for LoRAs: {', '.join(HELD[f])}" if f in HELD else "")
+        for f, v in FACTORS.items()
+    )
+    return f"""---
+license: apache-2.0
+library_name: diffusers
+pipeline_tag: text-to-image
+---
+
+# The pocket base
+
+A latent diffusion model of the pocket world in the folder layout of Stable Diffusion 1.x: 64 x 64 pixels from 16 x 16
+latents of 8 channels, v-prediction with zero terminal SNR, trained from nothing on pictures that Loom draws itself.
+It is for a first minute and for measuring fusion methods with a known truth; it knows {len(CONCEPTS)} concepts only
+through LoRAs.
+
+## What it knows
+
+{values}
+
+## How it was trained
+
+{training_summary()}
+
+The commands, in order: `python -m studio.pocket.build.autoencoder`, `.base`, `.ship`, `.judge`, `.measure_base`, all
+with `--work DIR`; each resumes. The logs lie beside this card.
+
+## What it can do, by the judge
+
+{base_table()}
+
+## What it cannot do
+
+Words outside its vocabulary mean nothing to it. Left and right are learnt late and judged by nobody here. One subject a
+picture.
+"""
+
+
+def page() -> str:
+    return f"""# The pocket world
+
+Pictures with known factors, a diffusion model trained on them, LoRAs for values it never saw, and a judge that knows
+what it sees. All figures come from `docs/results/`; after each stands its 95 % interval.
+
+## The judge
+
+`studio/pocket/judge.py`, right on pictures of this world and on nothing else. Accuracy on pictures with a known truth:
+
+{judge_table()}
+
+## The base
+
+{base_table()}
+
+![random samples of seen combinations](results/pocket_base_seen.png)
+
+Random samples of withheld pairs, combinations that training never showed:
+
+![random samples of withheld pairs](results/pocket_base_withheld.png)
+
+## The LoRAs
+
+{adapters_table()}
+
+![two pictures without each LoRA, six with it](results/pocket_adapters.png)
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    for path, text in ((base_path() / "README.md", card()), (RESULTS.parent / "pocket.md", page())):
+        if check and path.read_text() != text:
+            raise SystemExit(f"{path} differs from the results it is made of: run python -m studio.pocket.build.card")
+        if not check:
+            path.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

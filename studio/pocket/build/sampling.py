@@ -1,0 +1,33 @@
+"""Pictures for many prompts from a pocket pipeline, in batches that do not matter: each has its own generator."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+BATCH = 10
+
+
+def load_pipeline(folder: Path) -> StableDiffusionPipeline:
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def draw_prompts(
+    pipeline: StableDiffusionPipeline, prompts: Sequence[str], *, steps: int, guidance_scale: float, first_seed: int
+) -> NDArray[np.uint8]:
+    """uint8 [n h w 3]: picture i belongs to prompt i and seed `first_seed + i`."""
+    parts: list[NDArray[np.uint8]] = []
+    for start in tqdm(range(0, len(prompts), BATCH), desc="pictures"):
+        some = list(prompts[start : start + BATCH])
+        generators = [torch.Generator().manual_seed(first_seed + start + i) for i in range(len(some))]
+        out = pipeline(
+            some, num_inference_steps=steps, guidance_scale=guidance_scale, generator=generators, output_type="np"
+        ).images
+        parts.append(np.round(out * 255).astype(np.uint8))
+    return np.concatenate(parts)

@@ -1,0 +1,45 @@
+"""Put a trained base into the package: `python -m studio.pocket.build.ship --work DIR`.
+
+Copies the pipeline of the base run with the autoencoder's latest decoder, in float16, and the logs of the training;
+then `python -m studio.pocket.build.card` writes its model card.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderTiny
+
+from studio.pocket import base_path
+
+MOST_BYTES = 45_000_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, help="folder of the autoencoder and base runs")
+    parser.add_argument("--out", type=Path, default=base_path())
+    arguments = parser.parse_args()
+    work, out = arguments.work, arguments.out
+    if out.exists():
+        shutil.rmtree(out)
+    shutil.copytree(work / "base", out)
+    vae = AutoencoderTiny.from_pretrained(work / "vae")
+    shutil.rmtree(out / "vae")
+    vae.to(torch.float16).save_pretrained(out / "vae")
+    config = json.loads((out / "vae" / "config.json").read_text())
+    config.pop("block_out_channels", None)  # diffusers writes it and then warns about it at every load
+    config.pop("_name_or_path", None)
+    (out / "vae" / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    for name in ("autoencoder_log.jsonl", "base_log.jsonl"):
+        shutil.copy(work / name, out / name)
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    print(f"{out}: {size / 1e6:.1f} MB")
+    if size > MOST_BYTES:
+        raise SystemExit(f"the base must stay under {MOST_BYTES / 1e6:.0f} MB, it has {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

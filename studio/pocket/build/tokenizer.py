@@ -1,0 +1,31 @@
+"""The pocket tokenizer: one token per word of the world, lower case, with reserved trigger words."""
+
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from studio.pocket.world.captions import HELD_TRIGGERS, RESERVED_TOKENS, vocabulary
+
+MAX_LENGTH = 32
+
+
+def new_tokenizer() -> PreTrainedTokenizerFast:
+    """Words, the comma, the named triggers of the shipped LoRAs and 64 free trigger tokens `<t00>` to `<t63>`."""
+    special = ("<pad>", "<bos>", "<eos>", "<unk>")
+    words = (*special, ",", *vocabulary(), *sorted(set(HELD_TRIGGERS) - set(vocabulary())), *RESERVED_TOKENS)
+    ids = {word: i for i, word in enumerate(words)}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(",", "isolated")]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<bos> $A <eos>", special_tokens=[("<bos>", ids["<bos>"]), ("<eos>", ids["<eos>"])]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<bos>",
+        eos_token="<eos>",
+        unk_token="<unk>",
+        model_max_length=MAX_LENGTH,
+    )
