@@ -1,1 +1,22 @@
-"""Running and training diffusion models with several LoRAs at once: the engine of Loom, usable without the studio."""
+"""Running and training diffusion models with several LoRAs at once: the engine of Loom, usable without the studio.
+
+`from pipelines import FusionPipeline` is the way in from a notebook.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipelines.families import FusionPipeline as FusionPipeline
+
+__all__ = ["FusionPipeline"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is exported when it is asked for, as it brings torch and diffusers with it."""
+    if name == "FusionPipeline":
+        from pipelines.families import FusionPipeline
+
+        return FusionPipeline
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,7 +12,7 @@ from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from pipelines import methods as methods_package
+import pipelines.methods as methods_package
 from pipelines.errors import SettingError, UnknownMethodError
 from pipelines.method import FusionMethod
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pipelines.adapters.factors import Adapter, LoraFactors
 
 MAX_STACKS = 32  # sets of adapters whose stacks are kept; a set beyond that is stacked anew when it returns
-MAX_RESIDENTS = 64  # adapters kept on the device; the one used longest ago makes room
+MAX_RESIDENTS = 32  # adapters kept on the device; the one used longest ago makes room
 
 
 class ModelBank:
@@ -34,12 +34,13 @@ class ModelBank:
         self.model = model
         self.device = device
         self.dtype = _dtype_of(model)
-        self._modules = dict(model.named_modules())
+        self._modules: dict[str, nn.Module] = dict(cast("Any", model).named_modules())
         self._layers: dict[str, LowRankLayer] = {}
         self._residents: dict[str, dict[str, PlacedFactors]] = {}
         self._stacks: OrderedDict[tuple[str, ...], Stack] = OrderedDict()
         self._active: Stack | None = None
-        self._fixed: tuple[str, ...] | None = None
+        self._fixed: tuple[str, ...] | None = None  # the set of a run in a compiled model
+        self._graphed: tuple[str, ...] = ()  # the set that the last compiled graph was made for
 
     def attach(self, name: str, factors: Mapping[str, LoraFactors]) -> None:
         """Place an adapter's factors, by module path.
@@ -58,6 +59,7 @@ class ModelBank:
 
     def detach(self, name: str) -> None:
         self._point_at(None)
+        self._graphed = tuple(other for other in self._graphed if other != name)
         for names in [names for names in self._stacks if name in names]:
             del self._stacks[names]
         self._residents.pop(name, None)
@@ -88,7 +90,7 @@ class ModelBank:
     def open(self, names: Sequence[str], *, compiled: bool) -> Generator[None]:
         """Hook the layers of all residents for one run with these adapters; restores the model exactly, always."""
         if compiled:
-            self._fixed = tuple(name for name in self._residents if name in names)
+            self._fixed = self._graphed = self._covering(names)
             if self._fixed:
                 self._stack(self._fixed).stack_now()
         hooked = tuple(self._layers.values())
@@ -112,6 +114,14 @@ class ModelBank:
         for placed in self._residents.values():
             for path, factors in placed.items():
                 placed[path] = replace(factors, self._layers[path].module, device)
+
+    def _covering(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The set to run in a compiled model:
+
+        the last one if it holds these adapters, so that leaving one out is free.
+        """
+        wanted = tuple(name for name in self._residents if name in names)
+        return self._graphed if set(wanted) <= set(self._graphed) else wanted
 
     def _stack(self, names: tuple[str, ...]) -> Stack:
         if names not in self._stacks:

@@ -120,8 +120,9 @@ class StandIn:
         setattr(object.__getattribute__(self, "_real"), name, value)
 
     @property  # pipelines and accelerate ask isinstance(unet, nn.Module)
-    def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return type(object.__getattribute__(self, "_real"))
+    def __class__(self) -> type[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        real: object = object.__getattribute__(self, "_real")
+        return type(real)
 
 
 def _like(output: Any, prediction: Tensor) -> Any:

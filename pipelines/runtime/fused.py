@@ -46,7 +46,7 @@ def fused(
             found=", ".join(adapters) or "no adapter",
         )
     slot = denoiser_of(pipe)
-    if type(slot.called) is StandIn:
+    if is_fused(pipe):
         raise BaseModelError(
             "this pipeline is running a plan already",
             remedy="Leave the outer `with fused(...)` first, or plan for both.",
@@ -59,6 +59,12 @@ def fused(
         stack.enter_context(prompts.installed())
         stack.enter_context(clock.installed())
         run = PlanRun(slot, plan, bank.denoiser, prompts, clock, max_batch)
-        stack.callback(vars(pipe).__setitem__, slot.attribute, slot.called)
-        vars(pipe)[slot.attribute] = StandIn(slot.called, run)
+        own: dict[str, Any] = pipe.__dict__  # setting the attribute would write the stand-in into the pipeline's config
+        stack.callback(own.update, {slot.attribute: slot.called})
+        own[slot.attribute] = StandIn(slot.called, run)
         yield run
+
+
+def is_fused(pipe: Any) -> bool:
+    """Whether the pipeline is inside `with fused(...)`."""
+    return type(denoiser_of(pipe).called) is StandIn

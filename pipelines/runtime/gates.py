@@ -37,7 +37,7 @@ class Stack:
         passes = len(values)
         if passes not in self._buffers:
             buffer = torch.empty(passes, len(self._owner), device=self._device)
-            self._buffers[passes] = buffer, buffer.split(self._widths, dim=1)
+            self._buffers[passes] = buffer, torch.split(buffer, self._widths, dim=1)
         buffer, views = self._buffers[passes]
         torch.index_select(torch.tensor(values, device=self._device), 1, self._owner, out=buffer)
         if passes != len(self._written):

@@ -113,7 +113,9 @@ class LowRankLinear(LowRankLayer):
         else:
             down, up = update.stacked()
             h = _gated(F.linear(x, down), update.gate[:, None])
-        y.view(-1, up.shape[1]).addmm_(h.view(-1, up.shape[0]), up.to(y.dtype))  # [(...) d_out] += [(...) R] [R d_out]
+        if up.dtype is not y.dtype:  # autocast
+            up = up.to(y.dtype)
+        y.view(-1, up.shape[1]).addmm_(h.view(-1, up.shape[0]), up)  # [(...) d_out] += [(...) R] [R d_out]
         return y
 
 

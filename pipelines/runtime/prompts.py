@@ -40,7 +40,7 @@ class PromptEncodings:
     @contextmanager
     def installed(self) -> Generator[None]:
         """Stand in for the pipeline's `encode_prompt` until the context ends."""
-        own: dict[str, Any] = vars(self._pipe)
+        own: dict[str, Any] = self._pipe.__dict__
         encode: Callable[..., Any] = self._pipe.encode_prompt
 
         def encode_all(*args: Any, **kwargs: Any) -> Any:

@@ -27,7 +27,7 @@ class StepClock:
     @contextmanager
     def installed(self) -> Generator[None]:
         """Watch the scheduler's `set_timesteps` and `step` until the context ends."""
-        own: dict[str, Any] = vars(self.scheduler)
+        own: dict[str, Any] = self.scheduler.__dict__
         set_timesteps, step = self.scheduler.set_timesteps, self.scheduler.step
 
         @functools.wraps(set_timesteps)  # pipelines look at its signature

@@ -1,0 +1,122 @@
+"""Finding a base model: by its name among the installed ones, as a folder, a single file, or on the hub."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, cast
+
+from pipelines.errors import AdapterFileError, BaseModelError
+
+NAMES = "loom.bases"  # entry-point group: each entry is a function without arguments that returns a folder
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+# what diffusers recognises in a single file -> the pipeline that runs it
+_SINGLE_FILE = {
+    "v1": "StableDiffusionPipeline",
+    "xl_base": "StableDiffusionXLPipeline",
+    "sd3": "StableDiffusion3Pipeline",
+    "sd35_medium": "StableDiffusion3Pipeline",
+    "sd35_large": "StableDiffusion3Pipeline",
+    "flux-dev": "FluxPipeline",
+    "flux-schnell": "FluxPipeline",
+}
+
+
+def named_bases() -> dict[str, EntryPoint]:
+    """The bases that installed packages offer by name."""
+    return {entry.name: entry for entry in sorted(entry_points(group=NAMES))}
+
+
+def resolve_base(base_model: str | Path) -> str:
+    """Where a base model is: a folder, a .safetensors file, or a hub id of the form owner/name, unchecked.
+
+    A name of `named_bases` comes first. Raises BaseModelError for anything else.
+    """
+    text = str(base_model)
+    bases = named_bases()
+    if text in bases:
+        return str(bases[text].load()())
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return str(path)
+    if path.is_file():
+        if path.suffix != ".safetensors":
+            raise BaseModelError(
+                f"{path.name} is not opened as a base model",
+                expected="a .safetensors file or a diffusers folder",
+                found=path.suffix or "a file without a suffix",
+                remedy="Convert it: other formats can run code when they are opened.",
+            )
+        return str(path)
+    if _HUB_ID.fullmatch(text):
+        return text
+    close = difflib.get_close_matches(text, bases, n=1)
+    raise BaseModelError(
+        f"no base model {text!r}",
+        expected=f"one of {', '.join(bases) or 'none installed'}, a folder, a .safetensors file, a hub id owner/name",
+        found="nothing of that name",
+        remedy=f"Did you mean {close[0]!r}?" if close else "",
+    )
+
+
+def pipeline_class_of(location: str, **hub: Any) -> str:
+    """The name of the diffusers pipeline that a base was saved for; `hub` is passed on for hub ids (revision, token).
+
+    Raises BaseModelError when there is no such base or it is no pipeline.
+    """
+    path = Path(location)
+    if path.is_file():
+        return _class_of_file(path)
+    if not path.is_dir():
+        return _class_on_hub(location, hub)
+    index = path / "model_index.json"
+    try:
+        return str(json.loads(index.read_text(encoding="utf-8"))["_class_name"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BaseModelError(
+            f"{path} is not a base model",
+            expected="a diffusers folder with a model_index.json that names a pipeline",
+            found=f"{type(error).__name__}: {error}",
+        ) from error
+
+
+def _class_of_file(path: Path) -> str:
+    import torch
+    from diffusers.loaders import single_file_utils as single_file
+
+    from pipelines.adapters.limits import GIB, Limits
+    from pipelines.adapters.safetensors_file import read_header
+
+    try:
+        shapes = read_header(path, Limits(file_bytes=200 * GIB)).shapes
+    except AdapterFileError as error:
+        raise BaseModelError(f"{path.name} cannot be opened", found=str(error)) from error
+    weights = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+    kind: str = cast("Any", single_file).infer_diffusers_model_type(weights)
+    known = any(key.startswith(("model.diffusion_model.", "double_blocks.", "joint_blocks.")) for key in shapes)
+    if not known or kind not in _SINGLE_FILE:
+        raise BaseModelError(
+            f"{path.name} holds no base model that Loom runs",
+            expected="a checkpoint of Stable Diffusion 1.x, SDXL, SD3 or FLUX",
+            found=kind if known else "a file without a denoiser",
+            remedy="A LoRA is chosen beside a base, not as one." if any("lora" in key for key in shapes) else "",
+        )
+    return _SINGLE_FILE[kind]
+
+
+def _class_on_hub(location: str, hub: dict[str, Any]) -> str:
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+
+    pipeline: Any = DiffusionPipeline
+    try:
+        return str(pipeline.load_config(location, **hub)["_class_name"])
+    except (OSError, ValueError, KeyError) as error:
+        raise BaseModelError(
+            f"the base model {location} could not be fetched",
+            expected="a hub id of a diffusers pipeline, and a connection or a cached copy",
+            found=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
+            remedy="Check the id, or download the model and give its folder.",
+        ) from error

@@ -1,0 +1,130 @@
+"""FusionPipeline: what makes the four diffusers pipelines of Loom draw with several LoRAs at once."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pipelines.bases import pipeline_class_of, resolve_base
+from pipelines.errors import BaseModelError
+from pipelines.lora_verbs import LoraVerbs
+from pipelines.method import FusionMethod
+from pipelines.plan import FusionPlan
+from pipelines.registry import create
+from pipelines.request import SettingValue
+from pipelines.runtime.fused import fused, is_fused
+
+_HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "token")
+
+
+class FusionPipeline(LoraVerbs):
+    """A diffusers pipeline that draws with several LoRAs at once, by any fusion method.
+
+        pipe = FusionPipeline.from_pretrained("pocket")          # a name, a folder, a .safetensors file or a hub id
+        pipe.load_lora_weights("fox.safetensors", adapter_name="fox")
+        pipe.load_lora_weights("ink.safetensors", adapter_name="ink")
+        pipe.set_adapters(["fox", "ink"], [1.0, 0.8])
+        pipe("a fox in a forest", fusion="switch", fusion_settings={"switch_every": 4}).images[0]
+
+    The classes of the families are diffusers' pipelines in everything else, and convert to and from them by
+    `from_pipe`. To use the LoRAs with another pipeline of the same models (img2img, ControlNet):
+    `with fused(other, pipe.plan("switch"), pipe.adapters, pipe.bank): other(...)`.
+    """
+
+    families: ClassVar[dict[str, type[Any]]] = {}  # name of a diffusers pipeline -> its subclass here
+    diffusers_class: ClassVar[type[Any]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if FusionPipeline in cls.__bases__:
+            cls.diffusers_class = cls.__bases__[-1]
+            FusionPipeline.families[cls.diffusers_class.__name__] = cls
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Any:
+        """The base model as the pipeline of its family; arguments as in diffusers, safetensors only by default.
+
+        Raises BaseModelError when there is no such base, or it is of another family than the four.
+        """
+        location = resolve_base(pretrained_model_name_or_path)
+        hub = {key: kwargs[key] for key in _HUB_ARGUMENTS if key in kwargs}
+        parent = cls._parent_of_family(pipeline_class_of(location, **hub), found_in=location)
+        try:
+            if Path(location).is_file():
+                return parent.from_single_file(location, **kwargs)
+            return parent.from_pretrained(location, **{"use_safetensors": True, **kwargs})
+        except (OSError, ValueError) as error:
+            raise BaseModelError(
+                f"the base model {pretrained_model_name_or_path} could not be loaded",
+                expected="all parts of the pipeline, as safetensors",
+                found=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
+            ) from error
+
+    @classmethod
+    def from_pipe(cls, pipeline: Any, **kwargs: Any) -> Any:
+        """The family's pipeline around the models of another pipeline, sharing them; brings its loaded LoRAs along."""
+        kind: str = type(pipeline).__name__
+        made = cls._parent_of_family(kind, found_in=kind).from_pipe(pipeline, **kwargs)
+        if isinstance(pipeline, FusionPipeline):
+            made.loaded.adapters |= pipeline.loaded.adapters
+            made.loaded.strengths |= pipeline.loaded.strengths
+        return made
+
+    @classmethod
+    def _parent_of_family(cls, diffusers_class: str, *, found_in: str) -> Any:
+        """What diffusers itself can do for the fusion class of that pipeline.
+
+        Raises BaseModelError if there is none.
+        """
+        by_either_name = FusionPipeline.families | {each.__name__: each for each in FusionPipeline.families.values()}
+        family = by_either_name.get(diffusers_class)
+        if family is None or not issubclass(family, cls):
+            raise BaseModelError(
+                f"{found_in} is of another family",
+                expected=", ".join(
+                    FusionPipeline.families if cls is FusionPipeline else [cls.diffusers_class.__name__]
+                ),
+                found=diffusers_class,
+                remedy="Any pipeline with a unet or a transformer runs in `with fused(pipe, plan, adapters)`, though.",
+            )
+        return super(FusionPipeline, family)  # pyright: ignore[reportArgumentType] - a subclass, checked above
+
+    def to_json_string(self) -> str:
+        """The pipeline's config as diffusers would write it, so that a saved folder opens without Loom, too."""
+        parent: Any = super()
+        config = json.loads(parent.to_json_string())
+        return json.dumps({**config, "_class_name": self.diffusers_class.__name__}, indent=2) + "\n"
+
+    def plan(
+        self,
+        fusion: str | FusionMethod = "merge",
+        fusion_settings: Mapping[str, SettingValue] | None = None,
+        *,
+        num_inference_steps: int = 50,
+    ) -> FusionPlan:
+        """The plan of a method for the active LoRAs. Raises UnknownMethodError and SettingError."""
+        method = create(fusion, fusion_settings) if isinstance(fusion, str) else fusion
+        return method.plan(self.loaded.choices, num_inference_steps)
+
+    def __call__(
+        self,
+        *args: Any,
+        fusion: str | FusionMethod = "merge",
+        fusion_settings: Mapping[str, SettingValue] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Draw as the family's diffusers pipeline does, with the active LoRAs composed by the method `fusion`.
+
+        Inside `with fused(pipe, plan, adapters)` the picture follows that plan instead.
+        """
+        parent: Any = super()
+        if is_fused(self):
+            return parent.__call__(*args, **kwargs)
+        call = inspect.signature(self.diffusers_class.__call__).bind(self, *args, **kwargs)
+        call.apply_defaults()
+        plan = self.plan(fusion, fusion_settings, num_inference_steps=call.arguments["num_inference_steps"])
+        with fused(self, plan, self.adapters, self.bank):
+            return parent.__call__(*args, **kwargs)
