@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import wraps
 from typing import Any
 
@@ -69,7 +69,8 @@ def add_endpoints(workspace: Workspace) -> None:
 
 def describe(job: Job) -> dict[str, Any]:
     """A job as JSON."""
-    return {**asdict(job), "request": job.request.to_dict(), "error": dict(job.error), "progress": job.progress}
+    plain = {field.name: getattr(job, field.name) for field in fields(job)}
+    return {**plain, "request": job.request.to_dict(), "error": dict(job.error), "progress": job.progress}
 
 
 def _known(job: Job | None, job_id: str) -> Job:

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import os
+import webbrowser
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import RequestError
 from studio.library import AdapterLibrary
 from studio.session import Studio, library_roots
 from studio.ui.own_pages import LOOPBACK, OwnPagesOnly
 
+if TYPE_CHECKING:
+    from studio.ui.server import Server
+    from studio.ui.workspace import Workspace
+
 MAX_UPLOAD = "64mb"
 Auth = tuple[str, str] | list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class RunningStudio:
+    """A studio that is being served at `server.url`."""
+
+    server: Server
+    workspace: Workspace
+
+    def close(self) -> None:
+        """Stop serving, stop drawing, close the list of jobs."""
+        self.server.close()
+        self.workspace.close()
 
 
 def launch(
@@ -26,66 +45,74 @@ def launch(
     output_dir: str | Path | None = None,
     open_browser: bool = False,
     block: bool = True,
-) -> Any:
-    """Start the studio and serve it until it is stopped; with `block` False return the running page to `close()`.
+) -> RunningStudio:
+    """Start the studio and serve it until it is stopped; with `block` False return at once.
 
     `port` None takes the first free one from 7860. `auth` is a name with a password, or several; without it only a
     loopback `host` is accepted, and anything else raises RequestError. `library` are folders of LoRAs beside the
-    pocket world's own.
+    pocket world's own. Raises OSError if the port is taken.
     """
     if host not in LOOPBACK and not auth:
         raise RequestError(
             f"the studio will not listen on {host} without a password",
             expected=f"one of {', '.join(LOOPBACK)}, or a name and password",
             found=host,
-            remedy="leave out the host, or give --auth NAME:PASSWORD",
+            remedy="Leave out the host, or give --auth NAME:PASSWORD",
         )
     studio = Studio(base_model, AdapterLibrary(library_roots(library)), output_dir)
-    _be_quiet(studio)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_TEMP_DIR"] = str(studio.output_dir / ".loom" / "uploads")  # both are read at import
 
-    from starlette.middleware import Middleware
-
-    from studio.ui.page import build_page
-    from studio.ui.theme import STYLE_SHEET, theme
+    from studio.ui.server import Server
     from studio.ui.workspace import Workspace
 
     workspace = Workspace.open(studio)
-    page = build_page(workspace)
-    page.launch(
-        server_name=host,
-        server_port=port,
+    try:
+        running = RunningStudio(Server(application(workspace, host, auth), host, port), workspace)
+    except OSError:
+        workspace.close()
+        raise
+    if block:
+        print(f"Loom is open at {running.server.url}  (Ctrl-C ends it)", flush=True)
+    if open_browser:
+        webbrowser.open(running.server.url)
+    if block:
+        try:
+            running.server.wait()
+        except KeyboardInterrupt:
+            print("Closing")
+        finally:
+            running.close()
+    return running
+
+
+def application(workspace: Workspace, host: str, auth: Auth | None) -> Any:
+    """The page as an ASGI application with every door closed that it does not need."""
+    import gradio as gr
+    from fastapi import FastAPI
+
+    from studio.ui.page import build_page
+    from studio.ui.theme import FAVICON, STYLE_SHEET, theme
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(OwnPagesOnly, loopback_only=host in LOOPBACK)
+    return gr.mount_gradio_app(
+        app,
+        build_page(workspace),
+        path="/",
         auth=auth,
-        inbrowser=open_browser,
-        prevent_thread_lock=True,
-        share=False,
-        show_error=False,
-        quiet=not block,
-        footer_links=[],
-        run_history=False,
-        strict_cors=True,
-        ssr_mode=False,
-        mcp_server=False,
-        enable_monitoring=False,
-        max_file_size=MAX_UPLOAD,
         allowed_paths=[str(folder) for folder in workspace.served_folders],
         blocked_paths=[str(folder) for folder in workspace.private_folders],
-        app_kwargs={
-            "middleware": [Middleware(OwnPagesOnly, loopback_only=host in LOOPBACK)],
-            "docs_url": None,
-            "redoc_url": None,
-        },
+        favicon_path=str(FAVICON),
+        show_error=False,
+        max_file_size=MAX_UPLOAD,
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        ssr_mode=False,
+        pwa=False,
+        app_kwargs={"docs_url": None, "redoc_url": None},
         theme=theme(),
         css_paths=[STYLE_SHEET],
     )
-    if block:
-        try:
-            page.block_thread()
-        finally:
-            workspace.close()
-    return page
-
-
-def _be_quiet(studio: Studio) -> None:
-    """What Gradio reads when it is imported: no analytics, uploads in a folder of our own."""
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ.setdefault("GRADIO_TEMP_DIR", str(studio.output_dir / ".loom" / "uploads"))

@@ -13,15 +13,10 @@ import gradio as gr
 from studio.ui import tabs as tabs_package
 from studio.ui.api import add_endpoints
 from studio.ui.markup import text
+from studio.ui.theme import LOGO
 from studio.ui.workspace import Workspace
 
 UPLOADS_KEPT = 3_600  # seconds after which a dropped picture is forgotten
-LOGO = (
-    '<svg viewBox="0 0 32 32" width="30" height="30" aria-hidden="true" class="loom-logo">'
-    '<g fill="none" stroke-width="4" stroke-linecap="round">'
-    '<path d="M4 10h24" stroke="#e0567a"/><path d="M4 22h24" stroke="#2f9e8f"/>'
-    '<path d="M10 4v3M10 13v15" stroke="#6a5be2"/><path d="M22 4v15M22 25v3" stroke="#e29a2e"/></g></svg>'
-)
 
 
 @dataclass(frozen=True)
@@ -45,12 +40,12 @@ def build_page(workspace: Workspace) -> gr.Blocks:
     with gr.Blocks(
         title="Loom", analytics_enabled=False, fill_width=True, delete_cache=(UPLOADS_KEPT, UPLOADS_KEPT)
     ) as page:
+        add_endpoints(workspace)  # first, so that the page's own events cannot take their names
         gr.HTML(_header(workspace), apply_default_css=False, elem_id="loom-header")
         with gr.Tabs(elem_id="loom-tabs"):
             for tab in find_tabs():
                 with gr.Tab(tab.title, id=tab.title):
                     tab.build(workspace, page)
-        add_endpoints(workspace)
     return page
 
 
@@ -58,6 +53,7 @@ def _header(workspace: Workspace) -> str:
     base = workspace.studio.base_model
     name = "pocket world" if base == "pocket" else Path(base).name
     return (
-        f'<header>{LOGO}<h1>Loom</h1><span class="loom-tagline">weave LoRAs into one picture</span>'
+        f"<header>{LOGO.read_text(encoding='utf-8')}<h1>Loom</h1>"
+        '<span class="loom-tagline">weave LoRAs into one picture</span>'
         f'<span class="loom-base" title="{text(base)}">base model: <b>{text(name, 60)}</b></span></header>'
     )
