@@ -1,0 +1,81 @@
+"""The form: values become a request and come back, and what is wrong with them is said."""
+
+import pytest
+
+from pipelines.errors import RequestError, SettingError, UnknownMethodError
+from pipelines.registry import methods
+from pipelines.request import AdapterChoice, GenerationRequest
+from studio.record import GenerationRecord
+from studio.ui.form import DEFAULTS, read_draft, read_form, request_of_one, stack_of, write_form
+from studio.ui.stack import Strand
+
+STACK = [Strand("owlet", 0.8), Strand("crown", 1.0, on=False)]
+
+
+def values(**changes):
+    return {**read_draft({}), "prompt": "an owlet", **changes}
+
+
+def test_the_form_describes_a_request():
+    request = read_form(values(method="switch", num_inference_steps=7.0, width=64), STACK, "tiny")
+    assert request.adapters == (AdapterChoice("owlet", 0.8),)
+    assert (request.base_model, request.num_inference_steps, request.width, request.height) == ("tiny", 7, 64, None)
+    assert request.settings == {"switch_every": 5}
+
+
+@pytest.mark.parametrize("method", methods())
+def test_a_request_comes_back_out_of_the_form(method):
+    request = read_form(values(method=method, seed=5, guidance_scale=2.5), STACK, "tiny")
+    assert read_form({**values(), **write_form(request)}, STACK, "tiny") == request
+
+
+def test_lora_tags_in_the_prompt_join_the_stack():
+    request = read_form(values(prompt="an owlet <lora:neon:0.5> at night"), STACK, "tiny")
+    assert (request.prompt, request.adapters[-1]) == ("an owlet at night", AdapterChoice("neon", 0.5))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"prompt": "  "}, RequestError, "prompt is empty"),
+        ({"prompt": None}, RequestError, "prompt is empty"),
+        ({"seed": None}, RequestError, "seed is empty"),
+        ({"width": 63.5}, RequestError, "not a whole number"),
+        ({"num_inference_steps": 0}, RequestError, "out of range"),
+        ({"num_images_per_prompt": 1000}, RequestError, "out of range"),
+        ({"method": "nonsense"}, UnknownMethodError, "nonsense"),
+        ({"method": "switch", "switch.switch_every": None}, SettingError, "is empty"),
+    ],
+)
+def test_bad_values_are_explained(change, error, words):
+    with pytest.raises(error, match=words):
+        read_form(values(**change), STACK, "tiny")
+
+
+def test_a_draft_keeps_what_fits_and_nothing_else():
+    kept = {
+        "prompt": "kept",
+        "seed": "text",
+        "width": None,
+        "height": 64,
+        "method": "gone",
+        "new_seed": True,
+        "switch.switch_every": 9,
+        "unknown": 1,
+        "negative_prompt": ["x"],
+        "num_inference_steps": True,
+    }
+    draft = read_draft(kept)
+    assert (draft["prompt"], draft["seed"], draft["height"], draft["method"]) == ("kept", DEFAULTS["seed"], 64, "merge")
+    assert (draft["new_seed"], draft["switch.switch_every"], draft["negative_prompt"]) == (True, 9, "")
+    assert draft["num_inference_steps"] == DEFAULTS["num_inference_steps"]
+    assert "unknown" not in draft
+    assert read_draft("nonsense") == read_draft({})
+
+
+def test_one_picture_of_a_run_is_asked_for_by_its_own_seed():
+    request = GenerationRequest("x", adapters=(AdapterChoice("owlet"),), num_images_per_prompt=3, seed=10)
+    record = GenerationRecord(request, adapter_sha256={"owlet": "a" * 64}, image_index=2)
+    one = request_of_one(record)
+    assert (one.seed, one.num_images_per_prompt) == (12, 1)
+    assert stack_of(record) == [Strand("owlet", sha256="a" * 64)]

@@ -1,0 +1,95 @@
+"""Text from files never becomes part of the page's HTML, whatever it holds: the one rule of `studio.ui.markup`."""
+
+import json
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+
+from pipelines.errors import LoomError
+from pipelines.request import AdapterChoice, GenerationRequest
+from studio.jobs.job import Job
+from studio.library import AdapterLibrary
+from studio.record import GenerationRecord, save_png
+from studio.ui.banner import error_banner, notice_banner
+from studio.ui.gallery import Gallery, gallery_view
+from studio.ui.markup import attributes, button, text
+from studio.ui.shelf import shelf
+from studio.ui.stack import Strand, stack_view
+from studio.ui.stage import stage
+from studio.ui.words_view import words_view
+from studio.words import UnknownWord
+
+HOSTILE = [
+    "<script>window.owned = 1</script>",
+    "<img src=x onerror='window.owned=1'>",
+    '"\' onmouseover=window.owned=1 x="',
+    "nice ${window.owned = 1} {{value}}",
+    "\\u0041 \\` ${`",
+    "</style></textarea><svg onload=window.owned=1>",
+    "x" * 2**20,
+]
+TAGS = {
+    *("article", "button", "span", "img", "div", "small", "strong", "p", "ol", "ul", "li", "input", "section", "a"),
+    *("dl", "dt", "dd", "mark", "details", "summary"),
+}
+
+
+class Elements(HTMLParser):
+    """Collects the elements and attribute names of a piece of HTML."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.tags, self.names = set(), set()
+        self.feed(source)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.names |= {name for name, _ in attrs}
+
+
+def assert_harmless(source):
+    found = Elements(source)
+    assert found.tags <= TAGS
+    assert not {name for name in found.names if name.startswith("on")}
+    assert len(source) < 100_000
+
+
+@pytest.mark.parametrize("words", HOSTILE)
+def test_a_hostile_library_and_its_pictures(words, tmp_path, write_lora):
+    folder = tmp_path / "loras"
+    path = write_lora(folder / "bad.safetensors", metadata={"modelspec.title": words, "ss_output_name": words})
+    sidecar = {"description": words, "activation text": words, "tags": [words], "category": words, "title": words}
+    path.with_suffix(".json").write_text(json.dumps(sidecar))
+    (folder / "odd <b>'\" ${x} name.safetensors").write_bytes(words.encode()[:100])
+    cards = AdapterLibrary([folder]).cards()
+    assert_harmless(shelf(cards, tmp_path / "thumbs", chosen={"bad"}, query=""))
+    by_name = {card.name: card for card in cards}
+    strands = [Strand("bad"), Strand(words[:300]), Strand("bad2", sha256="0" * 64)]
+    assert_harmless(stack_view(strands, by_name, tmp_path / "thumbs", words[:1000], order_matters=True))
+
+
+@pytest.mark.parametrize("words", HOSTILE)
+def test_a_hostile_record(words, tmp_path):
+    words = words[:15_000]
+    request = GenerationRequest(
+        words, words, (AdapterChoice(words[:500]),), base_model=words[:500], method=words[:500], settings={words: words}
+    )
+    record = GenerationRecord(request, created_at=words, device=words)
+    save_png(Image.new("RGB", (8, 8)), record, tmp_path / "a.png")
+    assert_harmless(gallery_view(Gallery(tmp_path), {}, tmp_path / "thumbs", opened="a.png"))
+    job = Job("1", request, "done", "finished", 0.0, outputs=("a.png",))
+    assert_harmless(stage(job, preview=None, waiting=0, picture_path=lambda name: tmp_path / name))
+
+
+@pytest.mark.parametrize("words", HOSTILE)
+def test_hostile_errors_words_and_buttons(words):
+    assert_harmless(error_banner(LoomError(words, expected=words, found=words, remedy=words)))
+    assert_harmless(error_banner({"what": words, "type": words}))
+    assert_harmless(notice_banner(words, [words]))
+    assert_harmless(words_view([UnknownWord(words, (words,))], [words]))
+    assert_harmless(button(text(words), "act", title=words, value=words))
+
+
+def test_attributes_are_quoted_and_flags_are_bare():
+    assert attributes(data_id='a"b', title=None, hidden=True, disabled=False) == 'data-id="a&quot;b" hidden'

@@ -1,0 +1,46 @@
+"""OwnPagesOnly: other pages of the same browser cannot use the studio."""
+
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from studio.ui.own_pages import OwnPagesOnly, host_name
+
+
+def client(*, loopback_only):
+    route = Route("/", lambda request: PlainTextResponse("reached"), methods=["GET", "POST"])
+    app = Starlette(routes=[route], middleware=[Middleware(OwnPagesOnly, loopback_only=loopback_only)])
+    return TestClient(app, base_url="http://127.0.0.1:7860")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "[::1]:7860", "localhost"])
+def test_loopback_names_are_answered(host):
+    assert client(loopback_only=True).get("/", headers={"host": host}).text == "reached"
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:7860", "", "[::1"])
+def test_a_foreign_name_that_points_here_is_refused(host):
+    response = client(loopback_only=True).get("/", headers={"host": host})
+    assert (response.status_code, response.text) == (403, "this studio answers to localhost only")
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9999", "https://localhost"])
+def test_an_order_from_another_page_is_refused(origin):
+    for loopback_only in (True, False):
+        assert client(loopback_only=loopback_only).post("/", headers={"origin": origin}).status_code == 403
+
+
+def test_orders_from_the_own_page_and_from_no_page_pass():
+    assert client(loopback_only=True).post("/", headers={"origin": "http://127.0.0.1:7860"}).text == "reached"
+    assert client(loopback_only=True).post("/").text == "reached"
+
+
+def test_a_public_studio_answers_to_any_name():
+    assert client(loopback_only=False).get("/", headers={"host": "studio.example"}).text == "reached"
+
+
+def test_host_names():
+    assert [host_name(host) for host in ("LOCALHOST:1", "[::1]:2", "")] == ["localhost", "::1", ""]
