@@ -1,0 +1,192 @@
+"""From a request to pictures: the method's plan run on a pipeline, with progress, previews and a way to stop."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from pipelines import schedulers
+from pipelines.errors import CancelledError, RequestError
+from pipelines.fusion_pipeline import FusionPipeline
+from pipelines.registry import create
+from pipelines.request import GenerationRequest
+from pipelines.runtime.fused import fused
+from pipelines.runtime.targets import denoiser_of
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from pipelines.adapters.factors import Adapter
+
+PREVIEW_LATENTS = 16  # a preview is decoded from at most this many latent rows and columns
+AT_ONCE_ON_ACCELERATOR = 4  # pictures of one request drawn as one batch; on a CPU a batch is no faster
+
+
+@dataclass(frozen=True)
+class StepProgress:
+    """One step done: `index` of `num_inference_steps` over all pictures of the request, `seconds` since its start.
+
+    `latents` [b c h w] are those of the pictures being drawn; `preview` makes a picture of the first.
+    """
+
+    index: int
+    num_inference_steps: int
+    seconds: float
+    latents: Tensor
+
+
+@dataclass(frozen=True)
+class Generated:
+    """The pictures of a request, the seconds they took, the denoiser's passes by kind, and the memory at its peak.
+
+    `peak_memory_bytes` is what was allocated on the accelerator, or the most the process ever held on a CPU.
+    """
+
+    images: list[Image.Image]
+    seconds: float
+    passes: Mapping[str, int]
+    peak_memory_bytes: int
+
+
+def generate(
+    pipe: Any,
+    request: GenerationRequest,
+    adapters: Mapping[str, Adapter],
+    *,
+    on_step: Callable[[StepProgress], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Generated:
+    """Draw a request on a diffusers pipeline, composing `adapters` (by the names in the request) as its method says.
+
+    Picture k is drawn from its own CPU generator with seed + k, so it does not depend on its neighbours or the device.
+    `on_step` hears of every step, and `cancelled` is asked before and after each. Raises RequestError for what this
+    base cannot draw, UnknownMethodError, SettingError, UnknownAdapterError, AdapterMatchError, and CancelledError.
+    """
+    plan = create(request.method, request.settings).plan(request.adapters, request.num_inference_steps)
+    call = _call_of(pipe, request)
+    device: torch.device = pipe._execution_device
+    at_once = 1 if device.type == "cpu" else AT_ONCE_ON_ACCELERATOR
+    batches = [
+        range(first, min(first + at_once, request.num_images_per_prompt))
+        for first in range(0, request.num_images_per_prompt, at_once)
+    ]
+    bank = pipe.bank if isinstance(pipe, FusionPipeline) else None
+    started = time.perf_counter()
+    passes: Counter[str] = Counter()
+    images: list[Image.Image] = []
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    for done, batch in enumerate(batches):
+
+        def step_end(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any], done: int = done) -> dict[str, Any]:
+            steps: int = pipe.num_timesteps
+            if on_step is not None:
+                seconds = time.perf_counter() - started
+                latents = _spatial(pipe, tensors["latents"], call)
+                on_step(StepProgress(done * steps + step, len(batches) * steps, seconds, latents))
+            _stop_if(cancelled)
+            return {}
+
+        _stop_if(cancelled)
+        generators = [torch.Generator("cpu").manual_seed(request.seed + index) for index in batch]
+        with schedulers.using(pipe, request.scheduler), _hooks_freed(pipe), fused(pipe, plan, adapters, bank) as run:
+            output = pipe(**call, num_images_per_prompt=len(batch), generator=generators, callback_on_step_end=step_end)
+        images += output.images
+        passes += run.passes
+    return Generated(images, time.perf_counter() - started, dict(passes), _peak_memory_bytes(device))
+
+
+def preview(pipe: Any, latents: Tensor) -> Image.Image:
+    """The first picture of latents [b c h w] as it stands, decoded small: pooled to 16 x 16 latents before decoding."""
+    vae = pipe.vae
+    first = latents[:1].to(vae.device, vae.dtype)
+    if max(first.shape[-2:]) > PREVIEW_LATENTS:
+        shrink = PREVIEW_LATENTS / max(first.shape[-2:])
+        size = [max(round(side * shrink), 1) for side in first.shape[-2:]]
+        first = torch.nn.functional.interpolate(first, size=size, mode="area")
+    config = vae.config
+    first = first / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
+    with torch.no_grad():
+        decoded: Tensor = vae.decode(first, return_dict=False)[0]
+    images: list[Image.Image] = pipe.image_processor.postprocess(torch.nan_to_num(decoded), output_type="pil")
+    return images[0]
+
+
+def _call_of(pipe: Any, request: GenerationRequest) -> dict[str, Any]:
+    """The arguments of the pipeline's call. Raises RequestError for a size or prompt that the base cannot take."""
+    slot = denoiser_of(pipe)
+    multiple = pipe.vae_scale_factor * 2 if slot.attribute == "transformer" else max(pipe.vae_scale_factor, 8)
+    call: dict[str, Any] = {
+        "prompt": request.prompt,
+        "num_inference_steps": request.num_inference_steps,
+        "guidance_scale": request.guidance_scale,
+        **_size_of(pipe, request, multiple),
+    }
+    if slot.timestep_scale == 1.0:
+        call["negative_prompt"] = request.negative_prompt or None
+    elif request.negative_prompt:
+        raise RequestError(
+            "this base is distilled from guidance and reads no negative prompt",
+            found=repr(request.negative_prompt[:80]),
+            remedy="Leave the negative prompt empty.",
+        )
+    return call
+
+
+def _size_of(pipe: Any, request: GenerationRequest, multiple: int) -> dict[str, int]:
+    own: Any = getattr(pipe, "default_sample_size", None) or denoiser_of(pipe).called.config.sample_size
+    own_height, own_width = cast("list[int]", own if isinstance(own, list | tuple) else [own, own])
+    size: dict[str, int] = {}
+    for name, latents in (("width", own_width), ("height", own_height)):
+        side: int = getattr(request, name) or latents * pipe.vae_scale_factor
+        if side % multiple:
+            lower = max(side // multiple, 1) * multiple
+            raise RequestError(
+                f"this base cannot draw a {name} of {side}",
+                expected=f"a multiple of {multiple} pixels",
+                found=str(side),
+                remedy=f"Take {lower} or {lower + multiple}.",
+            )
+        size[name] = side
+    return size
+
+
+def _spatial(pipe: Any, latents: Tensor, call: Mapping[str, Any]) -> Tensor:
+    """Latents as [b c h w]: FLUX carries them as a row of 2 x 2 patches, [b (h w) (c 4)]."""
+    if latents.ndim == 4:
+        return latents
+    return pipe._unpack_latents(latents, call["height"], call["width"], pipe.vae_scale_factor)
+
+
+def _stop_if(cancelled: Callable[[], bool] | None) -> None:
+    if cancelled is not None and cancelled():
+        raise CancelledError
+
+
+@contextmanager
+def _hooks_freed(pipe: Any) -> Generator[None]:
+    """Send offloaded models home when drawing stops early; a run that ends has done so by itself."""
+    try:
+        yield
+    except BaseException:
+        pipe.maybe_free_model_hooks()
+        raise
+
+
+def _peak_memory_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
