@@ -87,7 +87,7 @@ class Studio:
     @property
     def base_folder(self) -> Path | None:
         """Where the base model lies on this machine, None for one that a hub would have to be asked for."""
-        from pipelines.families import resolve_base
+        from pipelines.bases import resolve_base
 
         folder = Path(resolve_base(self.base_model))
         return folder if folder.is_dir() else None

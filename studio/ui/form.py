@@ -11,6 +11,7 @@ from pipelines.errors import RequestError, UnknownMethodError
 from pipelines.prompt_syntax import split_prompt
 from pipelines.registry import methods
 from pipelines.request import GenerationRequest
+from pipelines.schedulers import DEFAULT, DIFFUSION
 from studio.record import GenerationRecord
 from studio.settings_form import form
 from studio.ui.method_form import read_settings
@@ -28,7 +29,7 @@ DEFAULTS: Mapping[str, Any] = {
     "scheduler": "default",
     "method": "merge",
 }
-SCHEDULERS = ("default", "ddim", "euler", "dpm++", "unipc")
+SCHEDULERS = (DEFAULT, *DIFFUSION)
 WHOLE = ("num_inference_steps", "width", "height", "num_images_per_prompt", "seed")
 MAX_RANDOM_SEED = 2**31  # short enough to read out
 

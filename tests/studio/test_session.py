@@ -1,0 +1,227 @@
+"""Studio: one object draws, saves with a record, draws again the same, and never puts one LoRA in another's place."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from pipelines.errors import (
+    AdapterFileError,
+    AdapterMatchError,
+    BaseModelError,
+    CancelledError,
+    ChangedAdapterError,
+    OutputError,
+    RequestError,
+    SettingError,
+    UnknownAdapterError,
+    UnknownMethodError,
+)
+from pipelines.registry import methods
+from pipelines.request import AdapterChoice, GenerationRequest
+from studio.library import AdapterLibrary
+from studio.record import read_record
+from studio.session import Studio, folder_revision, library_roots
+
+TWO = (AdapterChoice("owlet", 1.0), AdapterChoice("crown", 0.8))
+
+
+@pytest.fixture(scope="module")
+def loras(tmp_path_factory, write_lora):
+    folder = tmp_path_factory.mktemp("loras")
+    write_lora(folder / "owlet.safetensors", seed=1)
+    write_lora(folder / "crown.safetensors", seed=2, rank=3)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shared(tiny_pocket, loras, tmp_path_factory):
+    return Studio(str(tiny_pocket), AdapterLibrary([loras]), tmp_path_factory.mktemp("outputs"), device="cpu")
+
+
+@pytest.fixture
+def studio(shared, tmp_path):
+    shared.output_dir = tmp_path / "outputs"
+    return shared
+
+
+def request(studio, prompt="an owlet with a crown", **values):
+    values = {"num_inference_steps": 3, "adapters": TWO, "seed": 5, **values}
+    return GenerationRequest(prompt, base_model=studio.base_model, **values)
+
+
+def pixels(generation):
+    return np.asarray(generation.image)
+
+
+@pytest.mark.parametrize("method", methods())
+def test_every_method_draws_saves_and_draws_the_same_again(studio, method):
+    (made,) = studio.generate(request(studio, method=method))
+    record = read_record(made.path)
+    assert record == made.record
+    assert set(record.adapter_sha256) == {"owlet", "crown"}
+    assert record.device == "cpu"
+    assert record.dtype == "float32"
+    assert record.base_model_revision
+    assert sum(record.passes.values()) > 0
+    (again,) = studio.reproduce(record, save=False)
+    assert again.path is None
+    assert (pixels(again) == pixels(made)).all()
+
+
+def test_a_lora_changes_the_picture(studio):
+    (plain,) = studio.generate(request(studio, adapters=()), save=False)
+    (with_two,) = studio.generate(request(studio), save=False)
+    assert (pixels(plain) != pixels(with_two)).any()
+
+
+def test_several_pictures_are_several_files_with_their_own_seeds(studio):
+    made = studio.generate(request(studio, num_images_per_prompt=2))
+    assert len({one.path for one in made}) == 2
+    assert [read_record(one.path).seed for one in made] == [5, 6]
+    assert sorted(studio.output_dir.iterdir()) == sorted(one.path for one in made)
+
+
+def test_steps_are_reported_and_can_be_previewed(studio):
+    previews = []
+    studio.generate(
+        request(studio), on_step=lambda progress: previews.append(studio.preview(progress).size), save=False
+    )
+    assert previews == [(32, 32)] * 3
+
+
+def test_cancelling_stops_at_the_step_and_saves_nothing(studio):
+    seen = []
+    with pytest.raises(CancelledError):
+        studio.generate(request(studio, num_inference_steps=9), lambda step: seen.append(step), lambda: len(seen) == 2)
+    assert len(seen) == 2
+    assert not studio.output_dir.exists()
+    assert studio.generate(request(studio), save=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"adapters": (AdapterChoice("owlett"),)}, UnknownAdapterError, "Did you mean owlet"),
+        ({"method": "merg"}, UnknownMethodError, "merg"),
+        ({"method": "switch", "settings": {"switch_every": 0}}, SettingError, "from 1"),
+        ({"width": 33}, RequestError, "multiple of"),
+        ({"scheduler": "nonsense"}, RequestError, "nonsense"),
+    ],
+)
+def test_bad_requests_are_explained_and_leave_no_file(studio, change, error, words):
+    with pytest.raises(error, match=words):
+        studio.generate(request(studio, **change))
+    assert not studio.output_dir.exists()
+    assert studio.generate(request(studio), save=False)
+
+
+def test_another_base_model_is_refused(studio):
+    with pytest.raises(BaseModelError, match="this studio draws with"):
+        studio.generate(GenerationRequest("x", base_model="somewhere/else"))
+
+
+def test_a_base_model_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(BaseModelError):
+        _ = Studio("no-such-base", AdapterLibrary([]), tmp_path).pipeline
+
+
+def test_bad_files_are_named(studio, loras, write_lora):
+    import torch
+    from safetensors.torch import save_file
+
+    (loras / "pickle.safetensors").write_bytes(b"\x80\x04\x95 not tensors")
+    key = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
+    save_file(
+        {f"{key}.lora_A.weight": torch.ones(2, 999), f"{key}.lora_B.weight": torch.ones(999, 2)},
+        loras / "wide.safetensors",
+    )
+    for name, error in (("pickle", AdapterFileError), ("wide", AdapterMatchError)):
+        with pytest.raises(error, match=name):
+            studio.generate(request(studio, adapters=(AdapterChoice(name),)))
+    assert studio.generate(request(studio), save=False)
+
+
+def test_a_full_disk_is_an_output_error_and_leaves_nothing(studio, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OutputError, match="No space left"):
+        studio.generate(request(studio))
+    assert list(studio.output_dir.iterdir()) == []
+
+
+def test_a_changed_or_missing_lora_is_named_never_replaced(tiny_pocket, tmp_path, write_lora):
+    path = write_lora(tmp_path / "loras" / "owlet.safetensors", seed=1)
+    studio = Studio(str(tiny_pocket), AdapterLibrary([path.parent]), tmp_path / "out", device="cpu")
+    (made,) = studio.generate(request(studio, adapters=TWO[:1]))
+    assert studio.differences(made.record) == []
+    write_lora(path, seed=3)
+    with pytest.raises(ChangedAdapterError, match="owlet has changed"):
+        studio.reproduce(made.record)
+    (changed,) = studio.generate(request(studio, adapters=TWO[:1]))
+    assert changed.record.adapter_sha256 != made.record.adapter_sha256
+    assert (pixels(changed) != pixels(made)).any()
+    path.unlink()
+    studio.library.scan()
+    with pytest.raises(UnknownAdapterError, match="owlet"):
+        studio.reproduce(made.record)
+
+
+def test_a_record_of_another_base_is_a_difference(studio):
+    (made,) = studio.generate(request(studio), save=False)
+    other = Studio("elsewhere", studio.library, studio.output_dir)
+    assert isinstance(other.differences(made.record)[0], BaseModelError)
+
+
+def test_loras_stay_loaded_until_their_file_changes(studio, monkeypatch):
+    import pipelines.adapters.load as load
+
+    loaded = []
+    original = load.load_adapter
+    monkeypatch.setattr(load, "load_adapter", lambda *a, **k: loaded.append(k["name"]) or original(*a, **k))
+    studio.generate(request(studio), save=False)
+    studio.generate(request(studio), save=False)
+    assert loaded == []
+
+
+def test_one_picture_is_drawn_at_a_time(studio):
+    drawing, most = [], []
+
+    def on_step(progress):
+        drawing.append(threading.get_ident())
+        most.append(len(set(drawing)))
+        if progress.index + 1 == progress.num_inference_steps:
+            drawing.clear()
+
+    threads = [
+        threading.Thread(target=studio.generate, args=(request(studio), on_step), kwargs={"save": False})
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 1
+
+
+def test_unknown_words_come_from_the_bases_own_tokenizer(studio):
+    assert [one.word for one in studio.unknown_words("an owlet in the medow")] == ["medow"]
+
+
+def test_the_revision_follows_the_contents(tmp_path):
+    (tmp_path / "a.json").write_text("1")
+    first = folder_revision(tmp_path)
+    assert folder_revision(tmp_path) == first
+    (tmp_path / "a.json").write_text("2")
+    assert folder_revision(tmp_path) != first
+
+
+def test_library_folders_come_from_the_caller_the_environment_and_the_pocket_world(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOOM_LIBRARY", str(tmp_path))
+    roots = library_roots([tmp_path.parent])
+    assert roots[:2] == [tmp_path.parent, tmp_path]
+    assert roots[2].name == "adapters"
+    with pytest.raises(RequestError, match="is not there"):
+        library_roots([tmp_path / "nothing"])
