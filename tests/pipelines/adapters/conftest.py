@@ -1,7 +1,9 @@
 """Tiny bases with the true block structure of SD1.5, SDXL, SD3 and FLUX, and random factors for any of their layers."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -198,7 +200,7 @@ def lora(generator: torch.Generator):
 
 @pytest.fixture
 def assert_same_deltas():
-    """Compare an adapter with the updates that a file means: the same modules, each within 1e-5 of its largest entry."""
+    """Compare an adapter with the updates that a file means: the same modules, each within 1e-5 of its largest."""
 
     def compare(adapter, deltas: Mapping[tuple[str, str], Tensor]) -> None:
         found = {(name, path): each.delta() for name, of in adapter.components.items() for path, each in of.items()}
@@ -240,3 +242,14 @@ def diffusers_deltas(fresh):
         return deltas, models
 
     return load
+
+
+@pytest.fixture
+def header_of():
+    """The JSON header of a safetensors file, read without any of our code."""
+
+    def read(path: Path) -> dict[str, Any]:
+        blob = path.read_bytes()
+        return json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])
+
+    return read

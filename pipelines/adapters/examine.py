@@ -1,0 +1,236 @@
+"""A parsed file held against the limits and a base: what can be used, at which scale, and what cannot, and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from pipelines.adapters.file_keys import FileModule, ParsedKeys
+from pipelines.adapters.hostile_text import display_names, display_text
+from pipelines.adapters.kinds import Kind, UpdateShape, supported_kind, why_unsupported
+from pipelines.adapters.limits import Limits
+from pipelines.adapters.places import ModuleShape, Place
+from pipelines.adapters.receipt import ComponentReceipt, Ignored, WrongShape
+from pipelines.adapters.scales import PeftScales
+from pipelines.errors import AdapterFileError
+
+if TYPE_CHECKING:
+    from pipelines.adapters.safetensors_file import SafetensorsFile
+    from pipelines.adapters.target import BaseTarget
+
+_Number = TypeVar("_Number", int, float)
+_BESIDE_WEIGHTS = {"alpha", "scalar"}
+
+
+@dataclass(frozen=True)
+class UsableModule:
+    """A module whose update is understood; `places` are where it fits in the base."""
+
+    module: FileModule
+    kind: Kind
+    shape: UpdateShape
+    alpha: float | None
+    scale: float
+    places: tuple[Place, ...]
+
+
+@dataclass
+class _Component:
+    """What is found out about one component, while it is."""
+
+    usable: list[UsableModule] = field(default_factory=list[UsableModule])
+    ignored: list[Ignored] = field(default_factory=list[Ignored])
+    wrong_shape: list[WrongShape] = field(default_factory=list[WrongShape])
+    non_finite: list[str] = field(default_factory=list[str])
+
+    def receipt(self) -> ComponentReceipt:
+        places = [place.path for each in self.usable for place in each.places]
+        kinds = [("tucker" if "mid" in each.module.keys else each.kind.name) for each in self.usable]
+        alphas = [each.alpha for each in self.usable if each.alpha is not None]
+        return ComponentReceipt(
+            matched=tuple(places or [display_text(each.module.name) for each in self.usable]),
+            ignored=tuple(self.ignored),
+            wrong_shape=tuple(self.wrong_shape),
+            non_finite=tuple(self.non_finite),
+            kinds={kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
+            rank=_range([each.shape.dim or each.shape.rank for each in self.usable]),
+            factor_rank=_range([each.shape.rank for each in self.usable]),
+            alpha=_range(alphas),
+            scale=_range([each.scale for each in self.usable]),
+        )
+
+
+@dataclass(frozen=True)
+class Examined:
+    """The outcome for a whole file. `dora` names modules that also rescale the base's weight."""
+
+    usable: tuple[UsableModule, ...]
+    receipts: Mapping[str, ComponentReceipt]
+    dora: tuple[str, ...]
+
+
+def examine(
+    file: SafetensorsFile,
+    parsed: ParsedKeys,
+    peft: Mapping[str, PeftScales],
+    target: BaseTarget | None,
+    limits: Limits,
+) -> Examined:
+    """Look at every module once. Raises AdapterFileError where the file contradicts itself or breaks a limit."""
+    components: dict[str, _Component] = {}
+    non_finite = set(file.non_finite)
+    dora: list[str] = []
+    for module in parsed.modules:
+        into = components.setdefault(module.component, _Component())
+        into.non_finite += [display_text(key) for key in module.keys.values() if key in non_finite]
+        if "magnitude" in module.keys:
+            dora.append(display_text(module.name))
+            into.ignored.append(
+                Ignored(dora[-1], "dora: it also rescales the base's own weight, which is not an addition")
+            )
+            continue
+        kind = supported_kind(module.keys)
+        into.ignored += _beside(file, module, kind)
+        if kind is None:
+            continue
+        shape = _measured(file, module, kind, limits)
+        alpha, scale = _scale(file, module, shape, peft, limits)
+        places = _fitting(module, shape, target, into)
+        if places or target is None:
+            into.usable.append(UsableModule(module, kind, shape, alpha, scale, places))
+    usable = tuple(each for component in components.values() for each in component.usable)
+    _check_whole(file, usable, limits)
+    receipts = {name: components[name].receipt() for name in sorted(components)}
+    return Examined(usable, receipts, tuple(dora))
+
+
+def _beside(file: SafetensorsFile, module: FileModule, kind: Kind | None) -> Iterable[Ignored]:
+    """The parts that its kind of update has no use for, one line each, or one line for a module of no known kind."""
+    if kind is None:
+        name, reason = why_unsupported(module.keys)
+        yield Ignored(display_text(module.name), f"{name}: {reason}")
+        return
+    for part in module.keys.keys() - kind.parts - _BESIDE_WEIGHTS:
+        name, reason = why_unsupported({part})
+        key = module.keys[part]
+        nothing = not bool(file.tensors[key].float().any())
+        yield Ignored(display_text(key), f"{name}: {'all zeros, so nothing is lost' if nothing else reason}")
+
+
+def _measured(file: SafetensorsFile, module: FileModule, kind: Kind, limits: Limits) -> UpdateShape:
+    name = display_text(file.path.name)
+    try:
+        shape = kind.measure({part: file.header.shapes[key] for part, key in module.keys.items()})
+    except ValueError as error:
+        raise AdapterFileError(
+            f"{name} has factors that do not belong together in {display_text(module.name)}",
+            path=file.path,
+            found=str(error).partition(", found ")[2],
+            expected=str(error).partition(", found ")[0].removeprefix("expected "),
+            remedy="The file is damaged: get it again",
+        ) from error
+    if shape.dim is not None and shape.dim > limits.rank:
+        raise AdapterFileError(
+            f"{name} has too large a rank in {display_text(module.name)}",
+            path=file.path,
+            expected=f"a rank of at most {limits.rank}",
+            found=f"rank {shape.dim} for a weight of {shape.out} x {shape.inputs}",
+            remedy="A LoRA of that rank is larger than what it changes: get a smaller one",
+        )
+    return shape
+
+
+def _scale(
+    file: SafetensorsFile, module: FileModule, shape: UpdateShape, peft: Mapping[str, PeftScales], limits: Limits
+) -> tuple[float | None, float]:
+    """(alpha, scale): alpha over the trained rank; LoKr of two full factors has no such rank and no use for alpha."""
+    configured = peft.get(module.component, peft.get(""))
+    alpha, scale = None, 1.0
+    if "alpha" in module.keys:
+        alpha = _number(file, module, "alpha")
+        scale = alpha / shape.dim if shape.dim else 1.0
+    elif configured is not None:
+        alpha, scale = configured.of(module.name, shape.dim)
+    if "scalar" in module.keys:
+        scale *= _number(file, module, "scalar")
+    if not math.isnan(scale) and abs(scale) > limits.scale:
+        raise AdapterFileError(
+            f"{display_text(file.path.name)} multiplies its update beyond reason in {display_text(module.name)}",
+            path=file.path,
+            expected=f"alpha / rank of at most {limits.scale:g}",
+            found=f"{scale:g} (alpha {alpha if alpha is None else format(alpha, 'g')}, rank {shape.dim})",
+            remedy="The file was damaged or made to deceive; do not use it",
+        )
+    return alpha, scale
+
+
+def _number(file: SafetensorsFile, module: FileModule, part: str) -> float:
+    tensor = file.tensors[module.keys[part]]
+    if tensor.numel() != 1:
+        raise AdapterFileError(
+            f"{display_text(file.path.name)} has a broken {part} in {display_text(module.name)}",
+            path=file.path,
+            expected="one number",
+            found=f"a tensor of shape {list(tensor.shape)}",
+            remedy="The file is damaged: get it again",
+        )
+    return float(tensor.item())
+
+
+def _fitting(module: FileModule, shape: UpdateShape, target: BaseTarget | None, into: _Component) -> tuple[Place, ...]:
+    """The places of the base that the update fits in; what does not fit is written down."""
+    if target is None:
+        return ()
+    modules = target.components.get(module.component)
+    if modules is None or not module.places:
+        missing = f"the base has no {module.component}" if modules is None else "the base has no such module"
+        into.ignored.append(Ignored(display_text(module.name), missing))
+        return ()
+    wrong = [place for place in module.places if not _fits(shape, place, modules[place.path])]
+    for place in wrong:
+        base = modules[place.path].weight
+        fused = (place.fused_rows, *base[1:]) if place.rows else base
+        into.wrong_shape.append(WrongShape(place.path, _weight_shape(shape), fused))
+    return () if wrong else module.places
+
+
+def _fits(shape: UpdateShape, place: Place, base: ModuleShape) -> bool:
+    out = place.fused_rows if place.rows else base.weight[0]
+    kernel = base.weight[2:] or (1, 1)
+    return (shape.out, shape.inputs) == (out, math.prod(base.weight[1:])) and shape.kernel in (None, kernel)
+
+
+def _weight_shape(shape: UpdateShape) -> tuple[int, ...]:
+    if shape.kernel is None:
+        return shape.out, shape.inputs
+    return shape.out, shape.inputs // math.prod(shape.kernel), *shape.kernel
+
+
+def _check_whole(file: SafetensorsFile, usable: Sequence[UsableModule], limits: Limits) -> None:
+    owner: dict[tuple[str, str], str] = {}
+    for each in usable:
+        for place in each.places:
+            other = owner.setdefault((each.module.component, place.path), each.module.name)
+            if other != each.module.name:
+                raise AdapterFileError(
+                    f"{display_text(file.path.name)} has two updates for one module",
+                    path=file.path,
+                    expected=f"one for {place.path}",
+                    found=display_names([other, each.module.name]),
+                    remedy="Two LoRAs were packed into one file: get them one by one",
+                )
+    expanded = sum(4 * each.shape.rank * (each.shape.out + each.shape.inputs) for each in usable)
+    if expanded > limits.expanded_bytes:
+        raise AdapterFileError(
+            f"{display_text(file.path.name)} is too large once its factors are written out",
+            path=file.path,
+            expected=f"at most {limits.expanded_bytes:,} bytes",
+            found=f"{expanded:,} bytes",
+            remedy="Convert it to a LoRA of lower rank first",
+        )
+
+
+def _range(numbers: Sequence[_Number]) -> tuple[_Number, _Number] | None:
+    return (min(numbers), max(numbers)) if numbers else None

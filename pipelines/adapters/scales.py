@@ -1,0 +1,156 @@
+"""The effective scale of each module: from its alpha in the file, else from a PEFT configuration, else 1.
+
+A PEFT configuration is a stranger's text that diffusers would hand to LoraConfig. Here five of its fields are read
+after checks of type and range, and patterns are compared as names, never run as regular expressions.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from pipelines.adapters.bounded_json import parse_json
+from pipelines.adapters.hostile_text import display_text
+from pipelines.errors import AdapterFileError, AdapterMatchError
+
+HEADER_KEY = "lora_adapter_metadata"
+SIDECAR = "adapter_config.json"
+_SIDECAR_BYTES = 1 << 20
+_JSON_DEPTH = 8
+_PREFIXES = {
+    "unet": "denoiser",
+    "transformer": "denoiser",
+    "text_encoder": "text_encoder",
+    "text_encoder_2": "text_encoder_2",
+    "text_encoder_3": "text_encoder_3",
+}
+_PATTERN = re.compile(r"\^?[A-Za-z0-9_]+(?:\\?\.[A-Za-z0-9_]+)*\$?")
+
+
+@dataclass(frozen=True)
+class PeftScales:
+    """`r`, `lora_alpha` and `use_rslora` of a PEFT configuration; the patterns give other values to modules by name."""
+
+    r: float | None
+    alpha: float | None
+    ranks: Mapping[str, float]
+    alphas: Mapping[str, float]
+    rank_stabilised: bool
+
+    def of(self, module: str, dim: int | None) -> tuple[float | None, float]:
+        """(alpha, scale) of a module: alpha / rank, or alpha / sqrt(rank) where the training was rank-stabilised."""
+        alpha = _matching(self.alphas, module, self.alpha)
+        rank = dim or _matching(self.ranks, module, self.r)
+        if alpha is None or rank is None:
+            return alpha, 1.0
+        return alpha, alpha / (math.sqrt(rank) if self.rank_stabilised else rank)
+
+
+def peft_scales(metadata: Mapping[str, str], path: Path) -> Mapping[str, PeftScales]:
+    """PEFT configurations by component, from the file's header.
+
+    Under "" the one of PEFT's own `adapter_config.json` beside an `adapter_model.safetensors`; empty if there is
+    neither. Raises AdapterFileError for a field of the wrong type or range, AdapterMatchError for DoRA.
+    """
+    try:
+        if HEADER_KEY in metadata:
+            return _by_component(_fields(metadata[HEADER_KEY].encode()), path)
+        if path.name.startswith("adapter_model") and (sidecar := path.with_name(SIDECAR)).is_file():
+            if sidecar.stat().st_size > _SIDECAR_BYTES:
+                raise ValueError(f"{SIDECAR} larger than {_SIDECAR_BYTES:,} bytes")
+            return {"": _scales(_fields(sidecar.read_bytes()), path)}
+    except (ValueError, OSError) as error:
+        raise AdapterFileError(
+            f"{display_text(path.name)} has a PEFT configuration that cannot be used",
+            path=path,
+            expected="numbers for r and lora_alpha, and patterns that are module names",
+            found=display_text(str(error)),
+            remedy="Without it the strength of this LoRA is unknown: ask its author for a file with alpha tensors",
+        ) from error
+    return {}
+
+
+def _by_component(fields: dict[str, Any], path: Path) -> dict[str, PeftScales]:
+    grouped: dict[str, dict[str, Any]] = {}
+    for key, value in fields.items():
+        prefix, _, field = key.partition(".")
+        grouped.setdefault(prefix, {})[field] = value
+    return {_PREFIXES[prefix]: _scales(of, path) for prefix, of in grouped.items() if prefix in _PREFIXES}
+
+
+def _scales(fields: Mapping[str, Any], path: Path) -> PeftScales:
+    if _boolean(fields, "use_dora"):
+        raise AdapterMatchError(
+            f"{display_text(path.name)} is a DoRA",
+            path=path,
+            expected="an update that adds to the weight",
+            found="use_dora in its configuration",
+            remedy=DORA_REMEDY,
+        )
+    return PeftScales(
+        r=_number(fields.get("r"), "r", positive=True),
+        alpha=_number(fields.get("lora_alpha", fields.get("alpha")), "lora_alpha"),
+        ranks=_pattern(fields.get("rank_pattern"), "rank_pattern", positive=True),
+        alphas=_pattern(fields.get("alpha_pattern"), "alpha_pattern"),
+        rank_stabilised=_boolean(fields, "use_rslora"),
+    )
+
+
+DORA_REMEDY = (
+    "DoRA also rescales the base's own weight, so it cannot be added to other LoRAs; ask the author for a plain LoRA"
+)
+
+
+def _fields(text: bytes) -> dict[str, Any]:
+    value = parse_json(text, depth=_JSON_DEPTH)
+    if not isinstance(value, dict):
+        raise ValueError("JSON that is not an object")
+    return cast("dict[str, Any]", value)
+
+
+def _number(value: Any, name: str, *, positive: bool = False) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{name} is {value!r:.40}")
+    if positive and value <= 0:
+        raise ValueError(f"{name} is {value!r:.40}, not above zero")
+    return float(value)
+
+
+def _boolean(fields: Mapping[str, Any], name: str) -> bool:
+    value = fields.get(name) or False
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r:.40}")
+    return value
+
+
+def _pattern(value: Any, name: str, *, positive: bool = False) -> dict[str, float]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} is not an object")
+    pairs = cast("dict[str, Any]", value)
+    for key in pairs:
+        if not _PATTERN.fullmatch(key):
+            raise ValueError(f"{name} has {key[:80]!r}, which is not a module name")
+    numbers = {key: _number(number, f"{name} of {key[:80]}", positive=positive) for key, number in pairs.items()}
+    return {key.replace("\\.", "."): number for key, number in numbers.items() if number is not None}
+
+
+def _matching(pattern: Mapping[str, float], module: str, default: float | None) -> float | None:
+    """The number of the first name that `module` is or ends in, as PEFT's `(.*\\.)?name$` finds for plain names."""
+    for key, number in pattern.items():
+        name = key.removeprefix("^").removesuffix("$")
+        if _same(name, module) or (not key.startswith("^") and module.endswith(f".{name}")):
+            return number
+    return default
+
+
+def _same(name: str, module: str) -> bool:
+    # transformers 5 dropped the outer `text_model` that files and their configurations may still have, or not.
+    return name.removeprefix("text_model.") == module.removeprefix("text_model.")

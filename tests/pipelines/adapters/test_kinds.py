@@ -1,0 +1,187 @@
+"""LyCORIS kinds in files: each against the dense update of the reference formula, on linear layers and convolutions."""
+
+import pytest
+import torch
+
+from pipelines.adapters.load import load_adapter
+from pipelines.errors import AdapterFileError, AdapterMatchError
+
+LINEAR = ("mid_block.attentions.0.transformer_blocks.0.attn1.to_q", (16, 16))
+WIDE = ("mid_block.attentions.0.transformer_blocks.0.ff.net.0.proj", (128, 16))
+CONV = ("down_blocks.2.resnets.0.conv1", (16, 8, 3, 3))
+POINT = ("mid_block.attentions.0.proj_in", (16, 16, 1, 1))
+LAYERS = pytest.mark.parametrize(("path", "shape"), [LINEAR, WIDE, CONV, POINT], ids=["linear", "wide", "conv", "1x1"])
+
+
+@pytest.fixture
+def load(bases):
+    """The factors that a file with these parts gives for one layer, in kohya's names."""
+
+    def of(path: str, **parts: torch.Tensor | float):
+        stem = f"lora_unet_{path.replace('.', '_')}"
+        tensors = {f"{stem}.{name.replace('__', '.')}": torch.as_tensor(part) for name, part in parts.items()}
+        adapter = load_adapter(tensors, name="a", target=bases["sd15"].target)
+        assert adapter.receipt.complete
+        return adapter.denoiser[path], adapter.receipt.components["denoiser"]
+
+    return of
+
+
+def close(factors, delta: torch.Tensor) -> None:
+    torch.testing.assert_close(factors.delta(), delta, atol=1e-5 * float(delta.abs().max()), rtol=1e-5)
+
+
+@LAYERS
+def test_lora_of_a_rank_above_its_layer_is_folded_without_loss(load, path, shape):
+    rank, flat = 40, torch.Size(shape[1:]).numel()
+    down, up = torch.randn(rank, *shape[1:]), torch.randn(shape[0], rank, *[1] * (len(shape) - 2))
+    factors, receipt = load(path, lora_down__weight=down, lora_up__weight=up, alpha=20.0)
+    assert factors.rank == min(shape[0], flat) or factors.rank == rank
+    assert receipt.rank == (rank, rank)
+    assert receipt.factor_rank == (factors.rank, factors.rank)
+    close(factors, 0.5 * (up.flatten(1) @ down.flatten(1)).reshape(shape))
+
+
+def test_tucker_core_between_the_factors(load):
+    path, _ = CONV
+    down, mid, up = torch.randn(2, 8, 1, 1), torch.randn(3, 2, 3, 3), torch.randn(16, 3, 1, 1)
+    factors, receipt = load(path, lora_down__weight=down, lora_mid__weight=mid, lora_up__weight=up, alpha=1.0)
+    close(factors, 0.5 * torch.einsum("op,pqkl,qi->oikl", up.flatten(1), mid, down.flatten(1)))
+    assert factors.down.shape == (3, 8, 3, 3)
+    assert receipt.kinds == {"tucker": 1}
+
+
+@LAYERS
+@pytest.mark.parametrize(("r1", "r2"), [(2, 2), (1, 3), (6, 6)])
+def test_loha(load, path, shape, r1, r2):
+    out, flat = shape[0], torch.Size(shape[1:]).numel()
+    a1, b1, a2, b2 = torch.randn(out, r1), torch.randn(r1, flat), torch.randn(out, r2), torch.randn(r2, flat)
+    factors, receipt = load(path, hada_w1_a=a1, hada_w1_b=b1, hada_w2_a=a2, hada_w2_b=b2, alpha=1.0)
+    close(factors, ((a1 @ b1) * (a2 @ b2) / r1).reshape(shape))
+    assert factors.rank == min(r1 * r2, out, flat)
+    assert receipt.kinds == {"loha": 1}
+    assert receipt.scale == (1 / r1, 1 / r1)
+
+
+def test_loha_with_tucker_cores(load):
+    path, _ = CONV
+    r = 2
+    w1, w2 = (torch.randn(r, 16), torch.randn(r, 8)), (torch.randn(r, 16), torch.randn(r, 8))
+    t1, t2 = torch.randn(r, r, 3, 3), torch.randn(r, r, 3, 3)
+    factors, _ = load(
+        path, hada_w1_a=w1[0], hada_w1_b=w1[1], hada_t1=t1, hada_w2_a=w2[0], hada_w2_b=w2[1], hada_t2=t2, alpha=3.0
+    )
+    first, second = (torch.einsum("ijkl,ip,jr->prkl", t, *w) for t, w in ((t1, w1), (t2, w2)))
+    close(factors, 1.5 * first * second)
+
+
+def lokr_parts(shape, *, first: int | None, second: int | None):
+    """(parts, dense update without alpha) of a LoKr; the ranks of its decomposed factors, None for a full one."""
+    (a, c), (b, d), kernel = (4, shape[0] // 4), (4, shape[1] // 4), shape[2:]
+    parts = {}
+    if first is None:
+        parts["lokr_w1"] = w1 = torch.randn(a, b)
+    else:
+        parts |= {"lokr_w1_a": torch.randn(a, first), "lokr_w1_b": torch.randn(first, b)}
+        w1 = parts["lokr_w1_a"] @ parts["lokr_w1_b"]
+    if second is None:
+        parts["lokr_w2"] = w2 = torch.randn(c, d, *kernel)
+    else:
+        flat = d * torch.Size(kernel).numel()
+        parts |= {"lokr_w2_a": torch.randn(c, second), "lokr_w2_b": torch.randn(second, flat)}
+        w2 = (parts["lokr_w2_a"] @ parts["lokr_w2_b"]).reshape(c, d, *kernel)
+    return parts, torch.kron(w1.reshape(a, b, *[1] * len(kernel)), w2)
+
+
+@LAYERS
+@pytest.mark.parametrize(("first", "second", "scale"), [(None, None, 1.0), (2, None, 3.0), (None, 1, 6.0), (2, 2, 3.0)])
+def test_lokr_uses_alpha_only_where_a_factor_is_decomposed(load, path, shape, first, second, scale):
+    parts, delta = lokr_parts(shape, first=first, second=second)
+    factors, receipt = load(path, **parts, alpha=6.0)
+    close(factors, scale * delta)
+    assert receipt.kinds == {"lokr": 1}
+    assert receipt.scale == (scale, scale)
+    assert factors.rank <= min(shape[0], torch.Size(shape[1:]).numel())
+
+
+def test_lokr_with_a_tucker_core(load):
+    path, _ = CONV
+    w1, core = torch.randn(4, 4), torch.randn(2, 2, 3, 3)
+    up, down = torch.randn(2, 4), torch.randn(2, 2)
+    factors, _ = load(path, lokr_w1=w1, lokr_w2_a=up, lokr_w2_b=down, lokr_t2=core, alpha=2.0)
+    w2 = torch.einsum("ijkl,ip,jr->prkl", core, up, down).contiguous()
+    close(factors, torch.kron(w1[:, :, None, None], w2))
+
+
+def test_lokr_over_a_fused_projection_is_split_exactly(bases):
+    """A Kronecker product over query, key and value at once has no exact split into three, its factors have."""
+    w1, w2 = torch.randn(3, 4), torch.randn(16, 4)
+    tensors = {
+        "lora_unet_double_blocks_0_img_attn_qkv.lokr_w1": w1,
+        "lora_unet_double_blocks_0_img_attn_qkv.lokr_w2": w2,
+    }
+    adapter = load_adapter(tensors, name="a", target=bases["flux"].target)
+    found = [adapter.denoiser[f"transformer_blocks.0.attn.to_{part}"].delta() for part in "qkv"]
+    torch.testing.assert_close(torch.cat(found), torch.kron(w1, w2))
+
+
+def test_lycoris_scalar_multiplies(load):
+    path, shape = LINEAR
+    down, up = torch.randn(2, shape[1]), torch.randn(shape[0], 2)
+    factors, _ = load(path, lora_down__weight=down, lora_up__weight=up, alpha=4.0, scalar=0.25)
+    close(factors, 0.5 * up @ down)
+
+
+@pytest.mark.parametrize("magnitude", ["dora_scale", "lora_magnitude_vector", "lora_magnitude_vector.default.weight"])
+def test_dora_is_refused_with_an_explanation(bases, lora, magnitude):
+    path = LINEAR[0]
+    file = lora(bases["sd15"], {("denoiser", path): f"unet.{path}"}, parts=("lora_A.weight", "lora_B.weight"))
+    file.tensors[f"unet.{path}.{magnitude}"] = torch.ones(16)
+    with pytest.raises(AdapterMatchError, match=r"is a DoRA.*rescales the base's own weight"):
+        load_adapter(file.tensors, name="a", target=bases["sd15"].target)
+
+
+@pytest.mark.parametrize(("parts", "kind"), [
+    ({"on_input": (1,), "weight": (16,)}, "ia3"),
+    ({"oft_blocks": (4, 4, 4)}, "oft"),
+    ({"a1.weight": (16, 2), "a2.weight": (2, 16), "b1.weight": (16, 2), "b2.weight": (2, 16)}, "glora"),
+    ({"diff": (16, 16)}, "full"),
+    ({"w_norm": (16,), "b_norm": (16,)}, "norm"),
+    ({"diff_b": (16,)}, "bias"),
+    ({"lora_down.weight": (2, 16)}, "incomplete"),
+    ({"lokr_w1": (4, 4)}, "incomplete"),
+    ({"alpha": ()}, "alpha"),
+])  # fmt: skip
+def test_kinds_that_are_not_low_rank_are_named_alone_and_beside_a_lora(bases, lora, parts, kind):
+    target, stem = bases["sd15"].target, "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_k"
+    tensors = {f"{stem}.{name}": torch.ones(shape) for name, shape in parts.items()}
+    with pytest.raises(AdapterMatchError, match=f"{kind}: "):
+        load_adapter(tensors, name="a", target=target)
+    file = lora(bases["sd15"], {("denoiser", LINEAR[0]): f"lora_unet_{LINEAR[0].replace('.', '_')}"})
+    receipt = load_adapter(tensors | file.tensors, name="a", target=target).receipt
+    assert receipt.num_matched == 1
+    (ignored,) = receipt.components["denoiser"].ignored
+    assert ignored.reason.startswith(f"{kind}: ")
+
+
+def test_a_bias_of_the_factors_is_named(bases, lora):
+    file = lora(bases["sd15"], {("denoiser", LINEAR[0]): f"unet.{LINEAR[0]}"}, parts=("lora_A.weight", "lora_B.weight"))
+    file.tensors[f"unet.{LINEAR[0]}.lora_B.bias"] = torch.ones(16)
+    receipt = load_adapter(file.tensors, name="a", target=bases["sd15"].target).receipt
+    (ignored,) = receipt.components["denoiser"].ignored
+    assert (ignored.name, ignored.reason) == (f"unet.{LINEAR[0]}.lora_B.bias", "bias: a bias is not a low-rank update")
+
+
+@pytest.mark.parametrize(("parts", "expected"), [
+    ({"lora_down.weight": (2, 16), "lora_up.weight": (16, 3)}, "the same rank in down and up"),
+    ({"lora_down.weight": (0, 16), "lora_up.weight": (16, 0)}, "sizes above zero"),
+    ({"lora_down.weight": (2, 16, 3), "lora_up.weight": (16, 2)}, "2 or 4 dimensions"),
+    ({"lora_down.weight": (2, 16), "lora_up.weight": (16, 2, 3, 3)}, "without a kernel of its own"),
+    ({"hada_w1_a": (16, 2), "hada_w1_b": (2, 16), "hada_w2_a": (8, 2), "hada_w2_b": (2, 16)}, "of one shape"),
+    ({"lokr_w1_a": (4, 2), "lokr_w1_b": (3, 4), "lokr_w2": (4, 4)}, "the same rank in both factors"),
+])  # fmt: skip
+def test_parts_that_do_not_belong_together_are_a_broken_file(bases, parts, expected):
+    stem = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_k"
+    tensors = {f"{stem}.{name}": torch.ones(shape) for name, shape in parts.items()}
+    with pytest.raises(AdapterFileError, match=f"do not belong together.*{expected}"):
+        load_adapter(tensors, name="a", target=bases["sd15"].target)

@@ -1,0 +1,121 @@
+"""The reader against safetensors' own: the same tensors, hash and metadata, for every dtype and alignment."""
+
+import hashlib
+import json
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pipelines.adapters.header import FLOATING_BYTES
+from pipelines.adapters.limits import Limits
+from pipelines.adapters.safetensors_file import read, read_header, read_tensors
+from pipelines.errors import AdapterFileError
+
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
+
+
+@pytest.fixture
+def file(tmp_path):
+    tensors = {f"{index}.{dtype}": torch.randn(3, 5).to(dtype) for index, dtype in enumerate(DTYPES)}
+    tensors |= {"alpha": torch.tensor(4), "scalar": torch.tensor(0.5), "empty": torch.empty(0, 3)}
+    path = tmp_path / "a.bin"  # the extension decides nothing
+    save_file(tensors, path, metadata={"ss_v2": "False"})
+    return path
+
+
+def test_tensors_hash_and_metadata_are_those_of_the_file(file):
+    found, expected = read(file), load_file(file)
+    assert found.tensors.keys() == expected.keys()
+    for key, tensor in expected.items():
+        assert found.tensors[key].dtype == tensor.dtype
+        assert found.tensors[key].shape == tensor.shape
+        assert (
+            found.tensors[key]
+            .view(torch.uint8 if tensor.ndim else tensor.dtype)
+            .equal(tensor.view(torch.uint8 if tensor.ndim else tensor.dtype))
+        )
+    assert found.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert found.metadata == {"ss_v2": "False"}
+    assert found.non_finite == ()
+
+
+def test_header_alone_tells_shapes_without_the_tensors(file):
+    header = read_header(file)
+    assert header.shapes["empty"] == (0, 3)
+    assert header.shapes["alpha"] == ()
+    assert header.entries["1.torch.float32"].dtype == "F32"
+
+
+def test_tensors_that_are_not_aligned_are_read(tmp_path, header_of):
+    header = {
+        "byte": {"dtype": "F8_E4M3", "shape": [1], "data_offsets": [0, 1]},
+        "word": {"dtype": "F32", "shape": [2], "data_offsets": [1, 9]},
+    }
+    text = json.dumps(header).encode()
+    values = torch.tensor([1.5, -2.0])
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + b"\x38" + values.numpy().tobytes())
+    assert header_of(path) == header
+    assert read(path).tensors["word"].equal(values)
+    assert float(read(path).tensors["byte"]) == 1.0
+
+
+def test_memory_and_file_give_the_same_verdict_and_hash(tmp_path):
+    tensors = {"b": torch.randn(4, 2).T, "a": torch.randn(3)}
+    save_file({key: value.contiguous() for key, value in tensors.items()}, tmp_path / "a.safetensors")
+    from_memory = read_tensors(tensors)
+    assert from_memory.sha256 == read(tmp_path / "a.safetensors").sha256
+    assert from_memory.tensors["b"].equal(tensors["b"])
+    with pytest.raises(AdapterFileError, match="NaN or infinity in 1 of 1 tensors: x"):
+        read_tensors({"x": torch.tensor([float("nan"), 1.0])})
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_every_dtype_is_scanned_for_nan_and_infinity(tmp_path, dtype, value):
+    number = float("nan") if dtype == torch.float8_e4m3fn else float(value)  # e4m3 has no infinity
+    bad = torch.randn(70_000)
+    bad[69_998] = number
+    path = tmp_path / "a.safetensors"
+    save_file({"good": torch.randn(9).to(dtype), "bad": bad.to(dtype), "other": torch.randn(9)}, path)
+    with pytest.raises(AdapterFileError, match="in 1 of 3 tensors: bad") as caught:
+        read(path)
+    assert caught.value.path == path
+    assert read(path, allow_non_finite=True).non_finite == ("bad",)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_weights_beyond_the_magnitude_are_refused_up_to_it_taken(tmp_path, dtype):
+    path = tmp_path / "a.safetensors"
+    save_file({"down": torch.tensor([1.0, -(2.0**19)]).to(dtype), "alpha": torch.tensor(1e9)}, path)
+    assert float(read(path, Limits(magnitude=2.0**19)).tensors["alpha"]) == 1e9
+    with pytest.raises(AdapterFileError, match="larger ones in down"):
+        read(path, Limits(magnitude=2.0**18))
+
+
+def test_all_finite_patterns_of_half_precision_pass_the_scan(tmp_path):
+    patterns = torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(torch.float16)
+    finite = patterns[torch.isfinite(patterns)]
+    save_file({"x": finite}, tmp_path / "a.safetensors")
+    assert read(tmp_path / "a.safetensors").tensors["x"].equal(finite)
+    assert set(FLOATING_BYTES.values()) == {8, 4, 2, 1}
+
+
+def test_a_46_mb_file_is_read_fast(tmp_path):
+    """Process time of everything beyond the hash: at most 200 ms for an SDXL LoRA's 1,120 tensors and 46 MB."""
+    sizes = [(16, 1280), (1280, 16)] * 560
+    path = tmp_path / "a.safetensors"
+    save_file({f"unet.{n}.x": torch.zeros(size, dtype=torch.float16) for n, size in enumerate(sizes)}, path)
+    assert path.stat().st_size > 45_000_000
+    blob = path.read_bytes()
+    seconds = []
+    for _ in range(3):
+        start = time.process_time()
+        hashlib.sha256(blob).hexdigest()
+        hashing = time.process_time() - start
+        start = time.process_time()
+        read(path)
+        seconds.append(time.process_time() - start - hashing)
+    assert min(seconds) < 0.2
