@@ -34,10 +34,10 @@ CREATURES: dict[str, Creature] = {
     "snorn": Creature(body="wide", horns="one", mouth="fangs"),
     "triclo": Creature(body="dome", eyes="three", limbs="tentacles", horns="antennae"),
     "impy": Creature(horns="two", limbs="batwings", mouth="fangs"),
-    "owlet": Creature(body="pear", ears="tufts", eyes="rings", mouth="beak", limbs="wings", belly=True),
+    "owlet": Creature(body="pear", ears="tufts", eyes="rings", mouth="beak", limbs="wings"),
     "snaggle": Creature(body="wide", eyes="one", mouth="fangs", limbs="legs"),
     "buggle": Creature(body="wide", horns="antennae", limbs="legs", mouth="open"),
-    "floppet": Creature(body="tall", ears="floppy", mouth="snout", belly=True),
+    "floppet": Creature(body="tall", ears="floppy", mouth="snout"),
 }
 
 _BODY = {  # centre y, half width, half height

@@ -85,34 +85,32 @@ def _umbrella(u: Field, v: Field) -> Drawing:
 
 
 def _boat(u: Field, v: Field) -> Drawing:
-    hull = polygon(u, v, [(-0.78, 0.2), (0.78, 0.2), (0.5, 0.64), (-0.5, 0.64)], 0.04)
+    hull = polygon(u, v, [(-0.82, 0.08), (0.82, 0.08), (0.54, 0.72), (-0.54, 0.72)], 0.04)
     sail = rgb((250, 246, 236))
     parts = [
         Part(capsule(u, v, (0, 0.2), (0, -0.82), 0.04), rgb((130, 80, 46))),
         Part(polygon(u, v, [(0.07, -0.76), (0.62, 0.08), (0.07, 0.08)], 0.015), sail),
         Part(polygon(u, v, [(-0.07, -0.6), (-0.5, 0.08), (-0.07, 0.08)], 0.015), sail),
         Part(hull, "body"),
-        *face(u, v, 0, 0.36, 0.2, 0.085),
+        *face(u, v, 0, 0.32, 0.2, 0.085),
     ]
-    return parts, Anchors((0, -0.78), 0.26, (0, 0.36), 0.2, (0, 0.5), 0.5)
+    return parts, Anchors((0, -0.78), 0.26, (0, 0.32), 0.2, (0, 0.52), 0.58)
 
 
 def _cactus(u: Field, v: Field) -> Drawing:
     arms = [
-        union(
-            capsule(u, v, (s * 0.2, y), (s * 0.52, y), 0.11), capsule(u, v, (s * 0.52, y), (s * 0.52, y - 0.28), 0.11)
-        )
+        union(capsule(u, v, (s * 0.2, y), (s * 0.6, y), 0.11), capsule(u, v, (s * 0.6, y), (s * 0.6, y - 0.28), 0.11))
         for s, y in ((-1, 0.16), (1, 0.02))
     ]
     pot = polygon(u, v, [(-0.36, 0.52), (0.36, 0.52), (0.27, 0.86), (-0.27, 0.86)], 0.03)
     flower = star(u, v, 0.06, -0.76, 0.14, 5, 0.55)
-    parts = [Part(arms[0], "dark"), Part(arms[1], "dark"), Part(box(u, v, 0, -0.06, 0.27, 0.66, 0.26), "body")]
+    parts = [Part(arms[0], "dark"), Part(arms[1], "dark"), Part(box(u, v, 0, -0.04, 0.36, 0.64, 0.3), "body")]
     return [
         *parts,
         Part(pot, rgb((186, 98, 62))),
         Part(flower, rgb((255, 150, 190))),
-        *face(u, v, 0, -0.2, 0.13, 0.09),
-    ], Anchors((0, -0.68), 0.27, (0, -0.2), 0.14, (0, 0.14), 0.28)
+        *face(u, v, 0, -0.2, 0.16, 0.09),
+    ], Anchors((0, -0.64), 0.34, (0, -0.2), 0.16, (0, 0.14), 0.37)
 
 
 def _cake(u: Field, v: Field) -> Drawing:

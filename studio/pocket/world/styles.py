@@ -58,7 +58,7 @@ def _halftone(image: Rgb, u: Field, v: Field, subject: Field, pixel: float, rng:
 
 
 def _neon(image: Rgb, u: Field, v: Field, subject: Field, pixel: float, rng: np.random.Generator) -> Rgb:
-    dark = mix(image, rgb((10, 6, 24)), 0.6)
+    dark = mix(image, rgb((10, 6, 24)), 0.42)
     glow = np.exp(-np.abs(subject) / np.float32(0.07))[..., None]
     core = np.clip(1.4 - np.abs(subject) / np.float32(0.045), 0, 1)[..., None]
     lit = dark + glow * (rgb((120, 255, 240)) - dark) * np.float32(0.7)
