@@ -92,17 +92,20 @@ def worn(x: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor,
     return x.clamp(-1, 1), labels
 
 
-def train(work: Path, vae: AutoencoderTiny, count: int, steps: int, batch: int, seed: int = 0) -> Classifier:
-    pictures, labels = pictures_and_labels(work / "judge_pictures.npz", count, seed=41, jitter=1.6, unknown=0.15)
+def train(
+    work: Path, vae: AutoencoderTiny, count: int, steps: int, batch: int, start: Judge | None = None
+) -> Classifier:
+    pictures, labels = pictures_and_labels(work / "judge_pictures.npz", count, seed=41, jitter=1.5, unknown=0.22)
     rounds_path = work / "judge_rounds.npy"
     if not rounds_path.exists():
         np.save(rounds_path, round_trip(vae, pictures[: count // 3]))
     rounds = np.load(rounds_path)
-    torch.manual_seed(seed)
-    classifier, generator = Classifier(), torch.Generator().manual_seed(seed)
+    torch.manual_seed(0)
+    classifier = start.classifier.train() if start else Classifier()
+    generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=2e-3, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
-    log, rng, running = checkpoint.Log(work / "judge_log.jsonl"), np.random.default_rng(seed), 0.0
+    log, rng, running = checkpoint.Log(work / "judge_log.jsonl"), np.random.default_rng(5), 0.0
     for step in range(steps):
         rows = rng.integers(count, size=batch)
         use_round = (rows < len(rounds)) & (rng.random(batch) < 0.6)
@@ -159,16 +162,18 @@ def measure(judge: Judge, vae: AutoencoderTiny, work: Path, count: int) -> list[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder that holds the trained autoencoder (vae/)")
-    parser.add_argument("--pictures", type=int, default=18000)
-    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--pictures", type=int, default=24000)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--fresh", type=int, default=2000, help="pictures of each accuracy")
+    parser.add_argument("--go-on", action="store_true", help="start from the shipped judge instead of from nothing")
     parser.add_argument("--measure-only", action="store_true", help="measure the shipped judge again")
     arguments = parser.parse_args()
     vae = AutoencoderTiny.from_pretrained(arguments.work / "vae")
     out = Path(__file__).parents[1] / "judge.safetensors"
     if not arguments.measure_only:
-        classifier = train(arguments.work, vae, arguments.pictures, arguments.steps, arguments.batch)
+        start = Judge.load(out) if arguments.go_on else None
+        classifier = train(arguments.work, vae, arguments.pictures, arguments.steps, arguments.batch, start)
         save_file({k: v.half() if v.is_floating_point() else v for k, v in classifier.state_dict().items()}, out)
     rows = measure(Judge.load(out), vae, arguments.work, arguments.fresh)
     write_results("pocket_judge", "python -m studio.pocket.build.judge --work DIR --measure-only", rows)
