@@ -1,0 +1,362 @@
+"""Tiny random pipelines of the four families with their real block structure, and random LoRAs that fit them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+
+import pytest
+import torch
+
+FAMILIES = ("sd15", "sdxl", "sd3", "flux")
+WORDS = "a an the red blue cat dog house in on with style photo of".split()
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
+
+
+def _tokenizer():
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<pad>", "<unk>", "<bos>", *WORDS, "<eos>"]
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    ends = [("<bos>", 2), ("<eos>", len(words) - 1)]
+    tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A <eos>", special_tokens=ends)
+    special = {"bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>", "pad_token": "<pad>"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=16, **special)
+
+
+def _clip(kind: str):
+    import transformers
+
+    config = transformers.CLIPTextConfig(
+        vocab_size=len(WORDS) + 4,
+        hidden_size=16,
+        intermediate_size=32,
+        projection_dim=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=16,
+        pad_token_id=0,
+        bos_token_id=2,
+        eos_token_id=len(WORDS) + 3,
+    )
+    return getattr(transformers, kind)(config).eval()
+
+
+def _t5():
+    from transformers import T5Config, T5EncoderModel
+
+    config = T5Config(vocab_size=len(WORDS) + 4, d_model=32, d_kv=16, d_ff=64, num_layers=1, num_heads=2)
+    return T5EncoderModel(config).eval()
+
+
+def _vae(latent_channels: int):
+    from diffusers import AutoencoderKL
+
+    of_transformers = latent_channels == 16
+    return AutoencoderKL(
+        block_out_channels=(4, 4, 4, 4),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        norm_num_groups=2,
+        latent_channels=latent_channels,
+        shift_factor=0.1 if of_transformers else None,
+        use_quant_conv=not of_transformers,
+        use_post_quant_conv=not of_transformers,
+    ).eval()
+
+
+def _sd15():
+    from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(16, 16, 32, 32),
+        layers_per_block=1,
+        norm_num_groups=8,
+        attention_head_dim=2,
+        cross_attention_dim=16,
+    )
+    scheduler = DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+    return StableDiffusionPipeline(
+        vae=_vae(4),
+        text_encoder=_clip("CLIPTextModel"),
+        tokenizer=_tokenizer(),
+        unet=unet.eval(),
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def _sdxl():
+    from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(16, 16, 32),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 2, 2),
+        layers_per_block=1,
+        norm_num_groups=8,
+        attention_head_dim=(2, 2, 4),
+        cross_attention_dim=32,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + 16,
+    )
+    scheduler = EulerDiscreteScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", timestep_spacing="leading", steps_offset=1
+    )
+    return StableDiffusionXLPipeline(
+        vae=_vae(4),
+        text_encoder=_clip("CLIPTextModel"),
+        text_encoder_2=_clip("CLIPTextModelWithProjection"),
+        tokenizer=_tokenizer(),
+        tokenizer_2=_tokenizer(),
+        unet=unet.eval(),
+        scheduler=scheduler,
+        add_watermarker=False,
+    )
+
+
+def _sd3():
+    from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
+
+    transformer = SD3Transformer2DModel(
+        sample_size=8,
+        patch_size=2,
+        in_channels=16,
+        out_channels=16,
+        num_layers=3,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        caption_projection_dim=16,
+        pooled_projection_dim=32,
+        pos_embed_max_size=16,
+        dual_attention_layers=(0,),
+        qk_norm="rms_norm",
+    )
+    return StableDiffusion3Pipeline(
+        transformer=transformer.eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=_vae(16),
+        text_encoder=_clip("CLIPTextModelWithProjection"),
+        tokenizer=_tokenizer(),
+        text_encoder_2=_clip("CLIPTextModelWithProjection"),
+        tokenizer_2=_tokenizer(),
+        text_encoder_3=_t5(),
+        tokenizer_3=_tokenizer(),
+    )
+
+
+def _flux():
+    from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+
+    transformer = FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=64,
+        num_layers=2,
+        num_single_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        pooled_projection_dim=16,
+        guidance_embeds=True,
+        axes_dims_rope=(4, 4, 8),
+    )
+    return FluxPipeline(
+        transformer=transformer.eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=_vae(16),
+        text_encoder=_clip("CLIPTextModel"),
+        tokenizer=_tokenizer(),
+        text_encoder_2=_t5(),
+        tokenizer_2=_tokenizer(),
+    )
+
+
+@pytest.fixture(scope="session")
+def new_pipe():
+    """Makes the random pipeline of a family: equal weights at every call."""
+    makers = {"sd15": _sd15, "sdxl": _sdxl, "sd3": _sd3, "flux": _flux}
+
+    def make(family):
+        torch.manual_seed(0)
+        pipe = makers[family]()
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pipes(new_pipe):
+    """One pipeline per family for the whole session: a test must leave it as it was."""
+    made = {}
+
+    def get(family):
+        if family not in made:
+            made[family] = new_pipe(family)
+        return made[family]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def draw():
+    """Runs a pipeline for three steps from a seed: latents of a 64 x 64 picture, unless told otherwise."""
+
+    def run(pipe, seed=0, **call):
+        defaults = {"prompt": "a red cat", "num_inference_steps": 3, "output_type": "latent"}
+        defaults["generator"] = torch.Generator().manual_seed(seed)
+        if "image" not in call:
+            defaults |= {"height": 64, "width": 64}
+        if hasattr(pipe, "transformer"):
+            defaults["max_sequence_length"] = 16
+        return pipe(**(defaults | call)).images
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def lora_tensors():
+    """Makes a random LoRA of a pipeline in the PEFT layout, large enough to change the picture plainly.
+
+    Layers are those whose path holds one of `parts`; the CLIP text encoders get their q and v unless `text` is off.
+    """
+
+    def make(pipe, seed, rank=4, parts=("attn",), text=True, size=0.3):
+        generator = torch.Generator().manual_seed(seed)
+        tensors = {}
+
+        def add(prefix, model, parts):
+            for path, module in model.named_modules():
+                conv = isinstance(module, torch.nn.Conv2d) and module.groups == 1
+                if any(part in path for part in parts) and (conv or isinstance(module, torch.nn.Linear)):
+                    out, into = module.weight.shape[0], module.weight.shape[1:]
+                    down = torch.randn(rank, *into, generator=generator) / into.numel() ** 0.5
+                    up = torch.randn(out, rank, generator=generator) * size / rank**0.5
+                    tensors[f"{prefix}.{path}.lora_A.weight"] = down
+                    tensors[f"{prefix}.{path}.lora_B.weight"] = up[:, :, None, None] if conv else up
+
+        denoiser = "unet" if hasattr(pipe, "unet") else "transformer"
+        add(denoiser, getattr(pipe, denoiser), parts)
+        for name in TEXT_ENCODERS if text else ():
+            encoder = getattr(pipe, name, None)
+            if encoder is not None and "CLIP" in type(encoder).__name__:
+                add(name, encoder, ("q_proj", "v_proj"))
+        return tensors
+
+    return make
+
+
+THREE = {  # of different ranks and layer sets; the third acts on convolutions, embeddings and norms and has no text part
+    "fox": {"seed": 1, "rank": 4, "parts": ("attn",)},
+    "ink": {"seed": 2, "rank": 6, "parts": (".to_q", ".to_v", "ff.net", "proj_out")},
+    "fog": {
+        "seed": 3,
+        "rank": 3,
+        "parts": ("resnets.0.conv", "conv_in", "time_emb", "embedder", "norm1.linear"),
+        "text": False,
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def three_loras(pipes, lora_tensors):
+    """The tensors of three different LoRAs of a family: fox, ink and fog."""
+    made = {}
+
+    def get(family):
+        if family not in made:
+            made[family] = {name: lora_tensors(pipes(family), **how) for name, how in THREE.items()}
+        return made[family]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def three_adapters(pipes, three_loras):
+    """The same three, loaded as adapters."""
+    from pipelines.adapters.load import load_adapter
+    from pipelines.adapters.target import BaseTarget
+
+    made = {}
+
+    def get(family):
+        if family not in made:
+            target = BaseTarget.from_pipeline(pipes(family))
+            loras = three_loras(family)
+            made[family] = {name: load_adapter(loras[name], name=name, target=target) for name in loras}
+        return made[family]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def peft_pipes(new_pipe, three_loras):
+    """Plain diffusers pipelines of the same weights with the same three LoRAs loaded by diffusers and PEFT."""
+    made = {}
+
+    def get(family, adapters):
+        if family not in made:
+            made[family] = pipe = new_pipe(family)
+            with _quietly():
+                for name, tensors in three_loras(family).items():
+                    pipe.load_lora_weights(dict(tensors), adapter_name=name)
+        made[family].set_adapters(list(adapters), list(adapters.values()))
+        return made[family]
+
+    return get
+
+
+@contextlib.contextmanager
+def _quietly():
+    """diffusers and transformers report adapters' parameters as missing from the base's."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request):
+    return request.param
+
+
+@pytest.fixture
+def pipe(pipes, family):
+    return pipes(family)
+
+
+@pytest.fixture
+def adapters(three_adapters, family):
+    return three_adapters(family)
+
+
+def relative_error(found, expected):
+    return ((found - expected).abs().max() / expected.abs().max()).item()
+
+
+@pytest.fixture(scope="session")
+def error_of():
+    """Largest difference over largest value: 1e-5 is a few hundred roundings of float32."""
+    return relative_error

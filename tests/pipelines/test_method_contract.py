@@ -1,0 +1,174 @@
+"""What every fusion method keeps on every family of base models."""
+
+import json
+
+import pytest
+import torch
+
+from pipelines.plan import StepState
+from pipelines.registry import create, methods
+from pipelines.request import AdapterChoice, GenerationRequest
+from pipelines.runtime.fused import fused
+
+STRENGTHS = {"fox": 0.8, "ink": 0.5, "fog": 1.2}
+QUICK_SETTINGS = {"switch": {"switch_every": 1}}  # settings that let a three-step run show what a method does
+
+
+@pytest.fixture(params=list(methods()))
+def method(request):
+    return create(request.param, QUICK_SETTINGS.get(request.param))
+
+
+def plan_of(method, strengths, steps=3):
+    return method.plan([AdapterChoice(*each) for each in strengths.items()], steps)
+
+
+@pytest.fixture
+def fuse(pipe, adapters, draw):
+    def run(method, strengths, pipe=pipe, **call):
+        with fused(pipe, plan_of(method, strengths), adapters):
+            return draw(pipe, **call)
+
+    return run
+
+
+def snapshot(pipe):
+    """All that a run could leave behind: weights, forwards and other attributes of every module, and the pipeline's own."""
+    models = {name: model for name, model in pipe.components.items() if isinstance(model, torch.nn.Module)}
+    weights = {
+        f"{name}.{key}": value.clone() for name, model in models.items() for key, value in model.state_dict().items()
+    }
+    attributes = {
+        (name, path): (type(module), sorted(vars(module)), len(module._forward_hooks), len(module._forward_pre_hooks))
+        for name, model in models.items()
+        for path, module in model.named_modules()
+    }
+    own = {key: id(value) for key, value in vars(pipe).items() if key in pipe.components or callable(value)}
+    return weights, attributes, own, sorted(vars(pipe.scheduler).keys() - {"num_inference_steps"}), dict(pipe.config)
+
+
+def assert_unchanged(pipe, before):
+    weights, *rest = before
+    weights_now, *rest_now = snapshot(pipe)
+    assert list(weights_now) == list(weights)
+    assert all(torch.equal(weights_now[key], weights[key]) for key in weights)
+    assert rest_now == rest
+
+
+def test_the_pipeline_is_restored_bit_for_bit(pipe, method, fuse, draw):
+    base = draw(pipe)
+    before = snapshot(pipe)
+    picture = fuse(method, STRENGTHS)
+    assert not torch.equal(picture, base)
+    assert_unchanged(pipe, before)
+    assert torch.equal(draw(pipe), base)
+
+
+def test_the_pipeline_is_restored_after_an_exception(pipe, method, fuse, draw):
+    base = draw(pipe)
+    before = snapshot(pipe)
+
+    def interrupt(pipe, step, timestep, tensors):
+        if step == 1:
+            raise KeyboardInterrupt
+        return {}
+
+    with pytest.raises(KeyboardInterrupt):
+        fuse(method, STRENGTHS, callback_on_step_end=interrupt)
+    assert_unchanged(pipe, before)
+    assert torch.equal(draw(pipe), base)
+
+
+def test_strength_zero_is_the_base(pipe, method, fuse, draw, error_of):
+    assert (
+        error_of(fuse(method, dict.fromkeys(STRENGTHS, 0.0)), draw(pipe)) <= 1e-5
+    )  # a batch of passes rounds otherwise
+    assert torch.equal(fuse(method, {"fox": 0.0}), draw(pipe))
+
+
+def test_no_adapter_is_the_base(pipe, method, fuse, draw):
+    assert torch.equal(fuse(method, {}), draw(pipe))
+
+
+@pytest.mark.parametrize("name", STRENGTHS)
+def test_one_adapter_is_plain_use_of_it(family, method, name, fuse, draw, peft_pipes, error_of):
+    if not method.exact_for_one:
+        pytest.skip(f"{method.name} says that it is not exact for one adapter")
+    expected = draw(peft_pipes(family, {name: 0.7}))
+    assert error_of(fuse(method, {name: 0.7}), expected) <= 1e-5
+
+
+def test_one_adapter_without_guidance_is_plain_use_of_it(family, method, fuse, draw, peft_pipes, error_of):
+    if not method.exact_for_one:
+        pytest.skip(f"{method.name} says that it is not exact for one adapter")
+    call = {"guidance_scale": 1.0}
+    expected = draw(peft_pipes(family, {"fox": 0.7}), **call)
+    assert error_of(fuse(method, {"fox": 0.7}, **call), expected) <= 1e-5
+
+
+def test_the_same_seed_gives_the_same_picture(method, fuse):
+    first = fuse(method, STRENGTHS)
+    assert torch.equal(fuse(method, STRENGTHS), first)
+    assert not torch.equal(fuse(method, STRENGTHS, seed=1), first)
+
+
+def test_a_picture_of_a_batch_is_the_picture_alone(method, fuse, error_of):
+    generators = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
+    batch = fuse(method, STRENGTHS, prompt=["a red cat", "a blue dog"], generator=generators)
+    for index, prompt in enumerate(("a red cat", "a blue dog")):
+        alone = fuse(method, STRENGTHS, seed=3 + index, prompt=prompt)
+        assert error_of(batch[index : index + 1], alone) <= 2e-5  # other batch sizes round otherwise
+
+
+def test_the_order_of_adapters_matters_only_where_the_method_says_so(method, fuse, error_of):
+    backwards = dict(reversed(STRENGTHS.items()))
+    error = error_of(fuse(method, backwards), fuse(method, STRENGTHS))
+    assert (error > 1e-3) if method.order_matters else (error <= 1e-5)
+
+
+def test_the_passes_are_those_of_the_plan(pipe, method, adapters, draw):
+    plan = plan_of(method, STRENGTHS)
+    states = [StepState(index, 3, index / 3, 0.0, torch.zeros(1)) for index in range(3)]
+    planned = sum(len(plan.schedule(state)) for state in states)
+    with fused(pipe, plan, adapters) as run:
+        draw(pipe)
+        assert run.passes == {"full": planned}
+        draw(pipe)  # a second picture in the same context starts its steps anew
+        assert run.passes == {"full": 2 * planned}
+
+
+def test_a_picture_need_not_be_square(method, fuse, draw, pipe):
+    wide = fuse(method, STRENGTHS, width=96)
+    assert wide.shape == draw(pipe, width=96).shape
+    assert torch.isfinite(wide).all()
+
+
+def test_image_to_image_with_partial_strength(family, pipe, method, adapters, draw, peft_pipes, error_of):
+    from diffusers import AutoPipelineForImage2Image
+
+    def from_image(pipe):
+        made = AutoPipelineForImage2Image.from_pipe(pipe)
+        made.set_progress_bar_config(disable=True)
+        return made
+
+    call = {"image": torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(9)), "strength": 0.5}
+    call["num_inference_steps"] = 4
+    indices = []
+    plan = plan_of(method, {"fox": 0.7}, steps=4)
+    watched = type(plan)(
+        plan.adapters, lambda state: indices.append(state.index) or plan.schedule(state), plan.text_passes, plan.combine
+    )
+    mine = from_image(pipe)
+    with fused(mine, watched, adapters):
+        found = draw(mine, **call)
+    assert indices == [0, 1]
+    if method.exact_for_one:
+        expected = draw(from_image(peft_pipes(family, {"fox": 0.7})), **call)
+        assert error_of(found, expected) <= 1e-5
+
+
+def test_settings_survive_json(method):
+    request = GenerationRequest("a cat", method=method.name, settings=method.settings)
+    read = GenerationRequest.from_json(request.to_json())
+    assert create(read.method, read.settings) == method
+    assert create(method.name, json.loads(json.dumps(method.settings))) == method
