@@ -1,0 +1,137 @@
+"""`loom train lora`: from a folder of pictures, or a concept of the pocket world, to a LoRA for the library."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Generator, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipelines.errors import CancelledError, OutputError, SettingError, TrainingError
+from pipelines.training.settings import LoraDescription, LoraTraining
+from studio.cli.output import AsJson, plain, print_error, print_json
+from studio.cli.training_flags import with_training_flags
+
+if TYPE_CHECKING:
+    from pipelines.training.lora import TrainingStep
+
+INTERRUPTED = 130  # what shells expect of a command that Ctrl-C ended
+# What teaches the small pocket base a concept; for larger bases the defaults of LoraTraining are the usual ones.
+CONCEPT_SETTINGS: Mapping[str, Any] = {"targets": "full", "learning_rate": 1e-3, "steps": 400, "batch_size": 16}
+
+group = typer.Typer(help="Train LoRAs.", no_args_is_help=True)
+
+
+@group.command("lora")
+@with_training_flags
+def lora(
+    out: Annotated[Path, typer.Option(help="The LoRA to write, NAME.safetensors.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of pictures, captions in .txt files beside them or in metadata.jsonl.")
+    ] = None,
+    concept: Annotated[str, typer.Option(help="Or a concept of the pocket world, such as owlet.")] = "",
+    count: Annotated[int, typer.Option(min=1, help="How many pictures of the concept to draw.")] = 32,
+    caption: Annotated[str, typer.Option(help="Caption of pictures that have none.")] = "",
+    base: Annotated[str, typer.Option(help="Base model: a name, hub id, folder or file.")] = "pocket",
+    title: Annotated[str, typer.Option(help="Title in the library (default: the file's name).")] = "",
+    category: Annotated[str, typer.Option(help="Category in the library.")] = "",
+    description: Annotated[str, typer.Option(help="What the LoRA draws.")] = "",
+    tag: Annotated[list[str] | None, typer.Option(help="A tag for the library; repeatable.")] = None,
+    author: Annotated[str, typer.Option(help="Who made it.")] = "",
+    licence: Annotated[str, typer.Option(help="Its licence.")] = "",
+    preferred_weight: Annotated[float, typer.Option(help="Strength to recommend.")] = 1.0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run of the same settings.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a LoRA or a stopped run.")] = False,
+    as_json: AsJson = False,
+    *,
+    settings: Mapping[str, Any],
+) -> None:
+    """Train a LoRA. Beside NAME.safetensors come NAME.json and NAME.preview.png; samples are in NAME.training."""
+    about = LoraDescription(title, category, description, tuple(tag or ()), author, licence, preferred_weight)
+    if (data is None) == (not concept):
+        raise TrainingError("there is not one thing to train on", expected="either --data FOLDER or --concept NAME")
+    _check_free(out, resume=resume, overwrite=overwrite)
+    if concept:
+        about, settings = _described(concept, about), {**CONCEPT_SETTINGS, "trigger": concept, **settings}
+    chosen = LoraTraining(**settings)
+    from pipelines.training.items import read_folder
+    from pipelines.training.lora import train_lora
+
+    items: Iterable[Any] = read_folder(data, default_caption=caption) if data else _drawn(concept, count, chosen.seed)
+    done = 0
+
+    def count_step(step: TrainingStep) -> None:
+        nonlocal done
+        done = step.step
+        show(step)
+
+    with _progress(chosen.steps) as show:
+        try:
+            result = train_lora(chosen, items, base, out, about=about, on_step=count_step, resume=resume)
+        except KeyboardInterrupt:
+            saved = "It is saved; --resume goes on" if done else "Nothing was trained yet"
+            stopped = CancelledError(f"the training was stopped after step {done} of {chosen.steps}", remedy=saved)
+            print_error(stopped, as_json=as_json)
+            raise typer.Exit(INTERRUPTED) from None
+    if as_json:
+        print_json(result.to_dict())
+        return
+    typer.echo(f"{plain(str(out))}: {result.num_parameters} parameters, {result.num_pictures} pictures")
+    typer.echo(f"{result.steps} steps, {result.seconds:.0f} s, loss {result.final_loss:.4f}")
+    if result.overlong_captions:
+        typer.echo(f"{result.overlong_captions} captions are longer than this base reads; their ends were not used")
+
+
+def _check_free(out: Path, *, resume: bool, overwrite: bool) -> None:
+    """Raise OutputError where a LoRA or a stopped run would be lost."""
+    stopped = out.with_suffix(".training") / "latest.checkpoint"
+    if resume or overwrite:
+        return
+    if out.exists():
+        raise OutputError(f"{out} exists", remedy="Choose another name, train it longer with --resume, or --overwrite")
+    if stopped.exists():
+        raise OutputError(
+            f"{stopped} holds a stopped run", remedy="Go on with --resume, or start anew with --overwrite"
+        )
+
+
+def _described(name: str, about: LoraDescription) -> LoraDescription:
+    """The description of a pocket concept, except for what was given."""
+    from studio.pocket.concepts import CONCEPTS
+
+    if name not in CONCEPTS:
+        raise SettingError(f"there is no concept {plain(name)!r}", expected=f"one of {', '.join(CONCEPTS)}")
+    concept = CONCEPTS[name]
+    return LoraDescription(
+        title=about.title or concept.title,
+        category=about.category or concept.category,
+        description=about.description or concept.description,
+        tags=about.tags or concept.tags,
+        author=about.author,
+        licence=about.licence,
+        preferred_weight=about.preferred_weight,
+    )
+
+
+def _drawn(concept: str, count: int, seed: int) -> Iterable[Any]:
+    from studio.pocket.concepts import training_set
+
+    return training_set(concept, count, seed)
+
+
+@contextlib.contextmanager
+def _progress(steps: int) -> Generator[Callable[[TrainingStep], None]]:
+    """A progress bar with the time that is left on standard error; standard output stays free for the result."""
+    from tqdm import tqdm
+
+    with tqdm(total=steps, file=sys.stderr, disable=None, unit="step") as bar:
+
+        def show(step: TrainingStep) -> None:
+            bar.set_postfix(loss=f"{step.loss:.4f}", refresh=False)
+            bar.update(step.step - bar.n)
+
+        with contextlib.redirect_stdout(sys.stderr):  # libraries that print while loading would spoil --json
+            yield show
