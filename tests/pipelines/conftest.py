@@ -10,7 +10,7 @@ import pytest
 import torch
 
 FAMILIES = ("sd15", "sdxl", "sd3", "flux")
-WORDS = "a an the red blue cat dog house in on with style photo of".split()
+WORDS = ("a", "an", "the", "red", "blue", "cat", "dog", "house", "in", "on", "with", "style", "photo", "of")
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
 
@@ -265,7 +265,7 @@ def lora_tensors():
     return make
 
 
-THREE = {  # of different ranks and layer sets; the third acts on convolutions, embeddings and norms and has no text part
+THREE = {  # of different ranks and layer sets; the third acts on convolutions, embeddings and norms, without text
     "fox": {"seed": 1, "rank": 4, "parts": ("attn",)},
     "ink": {"seed": 2, "rank": 6, "parts": (".to_q", ".to_v", "ff.net", "proj_out")},
     "fog": {

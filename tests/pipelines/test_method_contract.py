@@ -33,7 +33,7 @@ def fuse(pipe, adapters, draw):
 
 
 def snapshot(pipe):
-    """All that a run could leave behind: weights, forwards and other attributes of every module, and the pipeline's own."""
+    """All that a run could leave behind: weights, attributes and hooks of every module, and the pipeline's own."""
     models = {name: model for name, model in pipe.components.items() if isinstance(model, torch.nn.Module)}
     weights = {
         f"{name}.{key}": value.clone() for name, model in models.items() for key, value in model.state_dict().items()
