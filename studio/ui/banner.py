@@ -36,4 +36,6 @@ def _banner(tone: str, title: str, body: str, *, kind: str = "") -> str:
 
 
 def _sentence(words: str) -> str:
-    return words[:1].upper() + words[1:]
+    """With a capital, unless it begins with a name that has its own spelling, such as that of a file."""
+    first = words.split(" ", 1)[0]
+    return words[:1].upper() + words[1:] if first.isalpha() else words

@@ -73,7 +73,7 @@ class ComposeEvents:
             [*form_outputs, *job_outputs, view.recipes, view.words],
             **QUICK,
         )
-        view.search.input(
+        view.search.change(
             self._guarded(self.searched),
             [view.search, self.filters, self.strands],
             [view.shelf, self.filters, view.banner],

@@ -56,5 +56,10 @@ def theme() -> themes.Base:
         button_primary_background_fill_hover="#4039ad",
         button_primary_background_fill_hover_dark="#746be8",
         button_primary_text_color="#ffffff",
+        button_border_width="1px",
+        button_primary_border_color="transparent",
+        button_primary_border_color_dark="transparent",
+        button_secondary_border_color="*border_color_primary",
+        button_secondary_border_color_dark="*border_color_primary",
         button_large_text_weight="600",
     )
