@@ -33,8 +33,8 @@ class GenerationRecord:
     """All that was known about one picture when it was drawn.
 
     `image_index` is its place in the run, counted from 0: it was drawn from `request.seed + image_index`.
-    `adapter_sha256` is that of each LoRA's file, `passes` counts denoiser passes by kind, `attention` names what computed
-    attention and `created_at` is an ISO 8601 time in UTC. Raises RecordError for values of another type.
+    `adapter_sha256` is that of each LoRA's file, `passes` counts denoiser passes by kind, `attention` names what
+    computed attention and `created_at` is an ISO 8601 time in UTC. Raises RecordError for values of another type.
     """
 
     request: GenerationRequest

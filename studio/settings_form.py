@@ -1,4 +1,4 @@
-"""The settings of a fusion method as form fields, so that one dataclass gives the UI a form and the command line its flags."""
+"""The settings of a fusion method as form fields: one dataclass gives the page a form and the command line its flags."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KINDS: dict[type, FieldKind] = {int: "integer", float: "number", bool: "switch",
 
 @dataclass(frozen=True)
 class FormField:
-    """One setting as it is shown: `minimum` and `maximum` are inclusive and may be open, `choices` is for kind "choice"."""
+    """One setting as it is shown; `minimum` and `maximum` are inclusive and may be open, `choices` is for "choice"."""
 
     name: str
     kind: FieldKind
