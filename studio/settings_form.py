@@ -1,4 +1,4 @@
-"""The settings of a fusion method as form fields: one dataclass gives the page a form and the command line its flags."""
+"""The settings of a fusion method as form fields: one dataclass gives the page a form and the CLI its flags."""
 
 from __future__ import annotations
 
