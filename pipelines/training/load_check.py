@@ -20,7 +20,7 @@ from pipelines.training.captions import TextStates, encode_captions
 from pipelines.training.draws import generator_for
 
 TOLERANCE = 0.02  # of the update's own effect; half-precision files are within 0.002
-ROUNDING = 1e-3  # of the prediction: below it, a half-precision base rounds updates away
+ROUNDING = 2.0  # units in the last place of the base's dtype: below it, a half-precision base rounds updates away
 
 
 def added_conditions(pipe: Any, text: TextStates, size: int) -> dict[str, Tensor] | None:
@@ -64,7 +64,7 @@ def check_file(pipe: Any, path: Path, caption: str, size: int, trained: Tensor) 
         loaded = probe(pipe, caption, size)
     change = float((trained - bare).square().sum().sqrt())
     error = float((loaded - trained).square().sum().sqrt())
-    rounding = ROUNDING * float(bare.square().sum().sqrt())
+    rounding = ROUNDING * torch.finfo(pipe.unet.dtype).eps * float(bare.square().sum().sqrt())
     if change == 0.0:
         raise TrainingError(
             "the LoRA does not change what the base draws",
