@@ -1,6 +1,6 @@
 """Train the pocket base (U-Net and text encoder): `python -m studio.pocket.build.base --work DIR`.
 
-v-prediction on a zero-terminal-SNR schedule, no loss weighting: min-SNR weights would switch off exactly the noisy
+v-prediction on a zero-terminal-SNR schedule, no weighting over time: min-SNR weights would switch off exactly the noisy
 steps in which layout is decided. The learning rate is warm, then constant, then falls linearly over the last quarter,
 so that a run can be prolonged by a larger `--steps` as long as it has not begun to fall. Needs the folder of
 `studio.pocket.build.autoencoder`.
@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.training_utils import EMAModel
@@ -110,6 +109,13 @@ def learning_rate(step: int, steps: int, peak: float, warm_up: int = 300, fallin
     return peak * min(1.0, (step + 1) / warm_up) * max(0.02, min(1.0, left))
 
 
+def central_weight(size: int, gain: float = 3.0, radius: float = 0.65) -> Tensor:
+    """Loss weight [size size] of mean 1: more in the middle, where the subject is and its shape is learnt last."""
+    axis = (torch.arange(size) + 0.5) * 2 / size - 1
+    weight = 1 + gain * torch.exp(-(axis[:, None] ** 2 + axis[None] ** 2) / radius**2)
+    return weight / weight.mean()
+
+
 def save_pipeline(
     model: Denoiser, average: EMAModel, vae: AutoencoderTiny, tokenizer: PreTrainedTokenizerFast, out: Path
 ) -> None:
@@ -146,6 +152,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=72000)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--peak", type=float, default=6e-4, help="peak learning rate")
+    parser.add_argument("--start", type=Path, help="pipeline folder to begin with instead of random weights")
     parser.add_argument("--precision", default="bf16", choices=("no", "bf16", "fp16"))
     parser.add_argument("--save-every", type=int, default=250, help="steps between checkpoints and pipeline folders")
     arguments = parser.parse_args()
@@ -172,6 +179,7 @@ def main() -> None:
     prepared, optimizer = accelerator.prepare(model, optimizer)
     average.to(accelerator.device)
     alphas = new_scheduler().alphas_cumprod.to(accelerator.device)
+    central = central_weight(latents.shape[-1]).to(accelerator.device)
     running, started = 0.0, time.perf_counter()
     for since, step in enumerate(range(first, arguments.steps)):
         rng = np.random.default_rng((31, step))
@@ -184,7 +192,7 @@ def main() -> None:
         a, s = (x.sqrt()[timesteps, None, None, None] for x in (alphas, 1 - alphas))
         with accelerator.autocast():
             prediction = prepared(a * clean + s * noise, timesteps, ids).float()
-        loss = F.mse_loss(prediction, a * noise - s * clean)
+        loss = (central * (prediction - (a * noise - s * clean)).square()).mean()
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, arguments.steps, arguments.peak)
         accelerator.backward(loss)

@@ -67,7 +67,7 @@ class Drop:
     accessory: float = 0.05
     background: float = 0.12
     style: float = 0.12
-    subject: float = 0.1
+    subject: float = 0.04
 
 
 EVERYTHING = Drop(0, 0, 0, 0, 0, 0)
