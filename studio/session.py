@@ -17,7 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines import registry
-from pipelines.errors import BaseModelError, ChangedAdapterError, LoomError, RequestError
+from pipelines.errors import (
+    AdapterFileError,
+    BaseModelError,
+    ChangedAdapterError,
+    LoomError,
+    RequestError,
+    UnknownAdapterError,
+)
 from pipelines.request import AdapterChoice, GenerationRequest
 from studio.library import AdapterCard, AdapterLibrary, FileKey
 from studio.record import GenerationRecord, save_png
@@ -177,7 +184,10 @@ class Studio:
                 card = self.library.find(name)
                 if card.sha256 != sha256:
                     found.append(_changed(card, sha256))
-            except LoomError as error:
+            except UnknownAdapterError as error:
+                expected = f"the file with SHA-256 {sha256[:12]}"
+                found.append(UnknownAdapterError(error.what, expected=expected, found=error.found, remedy=error.remedy))
+            except AdapterFileError as error:
                 found.append(error)
         return found
 

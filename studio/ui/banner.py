@@ -22,7 +22,7 @@ def error_banner(error: LoomError | Mapping[str, str]) -> str:
 
 def notice_banner(title: str, lines: Sequence[str] = (), *, warning: bool = False) -> str:
     """A banner that tells something: a title and lines, all plain text."""
-    items = "".join(f"<li>{text(line, 1_000)}</li>" for line in lines)
+    items = "".join(f"<li>{text(_sentence(line), 1_000)}</li>" for line in lines)
     return _banner("warning" if warning else "notice", title, f"<ul>{items}</ul>" if items else "")
 
 

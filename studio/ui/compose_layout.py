@@ -116,9 +116,7 @@ def _sampling() -> tuple[dict[str, Any], gr.Checkbox, gr.Button]:
         negative = gr.Textbox(label="Negative prompt", placeholder="What it should not show", elem_id="loom-negative")
         with gr.Row(elem_classes="loom-tight"):
             width, height = (
-                gr.Number(
-                    None, precision=0, label=side, placeholder="the model's own", elem_id=f"loom-{side}", min_width=100
-                )
+                gr.Number(None, precision=0, label=side, placeholder="own", elem_id=f"loom-{side}", min_width=100)
                 for side in ("Width", "Height")
             )
             scheduler = gr.Dropdown(

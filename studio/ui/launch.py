@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import threading
 import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from studio.ui.workspace import Workspace
 
 MAX_UPLOAD = "64mb"
+logger = logging.getLogger(__name__)
 Auth = tuple[str, str] | list[tuple[str, str]]
 
 
@@ -73,6 +76,7 @@ def launch(
         workspace.close()
         raise
     if block:
+        threading.Thread(target=_load_early, args=(studio,), name="loom-loading", daemon=True).start()
         print(f"Loom is open at {running.server.url}  (Ctrl-C ends it)", flush=True)
     if open_browser:
         webbrowser.open(running.server.url)
@@ -84,6 +88,14 @@ def launch(
         finally:
             running.close()
     return running
+
+
+def _load_early(studio: Studio) -> None:
+    """Load the base model while the person looks around; what goes wrong is told to whoever draws first."""
+    try:
+        _ = studio.pipeline
+    except Exception as error:
+        logger.info("the base model is not loaded yet: %s", error)
 
 
 def application(workspace: Workspace, host: str, auth: Auth | None) -> Any:

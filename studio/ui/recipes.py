@@ -21,9 +21,23 @@ def _recipe(title: str, prompt: str, method: str, seed: int, *adapters: tuple[st
 
 
 RECIPES = (
-    _recipe("Bloop in neon", "bloop, a blue bloop at night, neon", "merge", 7, ("bloop", 1.0), ("neon", 0.8)),
-    _recipe("Owlet in the city", "owlet, an orange owlet, city", "composite", 11, ("owlet", 1.0), ("city", 1.0)),
-    _recipe("Snorn with a crown", "snorn, a pink snorn, crown", "switch", 3, ("snorn", 1.0), ("crown", 1.0)),
+    _recipe("Bloop in neon", "a blue bloop creature at night, neon style", "merge", 7, ("bloop", 1.0), ("neon", 0.8)),
+    _recipe(
+        "Owlet in the city",
+        "a purple owlet creature in a city place, flat art",
+        "composite",
+        11,
+        ("owlet", 1.0),
+        ("city", 1.0),
+    ),
+    _recipe(
+        "Snorn with a crown",
+        "a pink snorn creature wearing a crown in a meadow, ink drawing",
+        "switch",
+        3,
+        ("snorn", 1.0),
+        ("crown", 1.0),
+    ),
 )
 
 

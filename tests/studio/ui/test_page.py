@@ -11,11 +11,12 @@ import urllib.request
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+from starlette.testclient import TestClient
 
 from pipelines.errors import RequestError
 from pipelines.registry import methods
 from studio.ui import launch as launch_module
-from studio.ui.launch import launch
+from studio.ui.launch import application, launch
 from studio.ui.page import find_tabs
 from studio.ui.server import FIRST_PORT, Server
 
@@ -149,6 +150,19 @@ def test_the_first_free_port_is_taken_and_a_taken_one_is_an_error(page):
     second.close()
     with pytest.raises(OSError, match="in use"):
         Server(None, "127.0.0.1", taken)
+
+
+def test_behind_a_password_nothing_is_served_without_it(page):
+    app = application(page.workspace, "0.0.0.0", ("anna", "secret"))
+    visitor = TestClient(app, base_url="http://studio.example")
+    picture = f"/gradio_api/file={page.workspace.studio.output_dir}/x.png"
+    for path in ("/config", "/gradio_api/info", picture):
+        assert visitor.get(path).status_code == 401
+    order = {"data": [{"prompt": "x"}], "fn_index": 0, "session_hash": "a"}
+    assert visitor.post("/gradio_api/run/generate", json=order).status_code == 401
+    assert visitor.post("/gradio_api/queue/join", json=order).status_code == 401
+    assert visitor.post("/login", data={"username": "anna", "password": "wrong"}).status_code == 400
+    assert visitor.post("/login", data={"username": "anna", "password": "secret"}).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "studio.example", ""])
