@@ -85,7 +85,8 @@ def examine(
     for module in parsed.modules:
         into = components.setdefault(module.component, _Component())
         into.non_finite += [display_text(key) for key in module.keys.values() if key in non_finite]
-        if "magnitude" in module.keys:
+        configured = peft.get(module.component, peft.get(""))
+        if "magnitude" in module.keys or (configured is not None and configured.dora):
             dora.append(display_text(module.name))
             into.ignored.append(
                 Ignored(dora[-1], "dora: it also rescales the base's own weight, which is not an addition")
@@ -96,7 +97,7 @@ def examine(
         if kind is None:
             continue
         shape = _measured(file, module, kind, limits)
-        alpha, scale = _scale(file, module, shape, peft, limits)
+        alpha, scale = _scale(file, module, shape, configured, limits)
         places = _fitting(module, shape, target, into)
         if places or target is None:
             into.usable.append(UsableModule(module, kind, shape, alpha, scale, places))
@@ -143,10 +144,9 @@ def _measured(file: SafetensorsFile, module: FileModule, kind: Kind, limits: Lim
 
 
 def _scale(
-    file: SafetensorsFile, module: FileModule, shape: UpdateShape, peft: Mapping[str, PeftScales], limits: Limits
+    file: SafetensorsFile, module: FileModule, shape: UpdateShape, configured: PeftScales | None, limits: Limits
 ) -> tuple[float | None, float]:
     """(alpha, scale): alpha over the trained rank; LoKr of two full factors has no such rank and no use for alpha."""
-    configured = peft.get(module.component, peft.get(""))
     alpha, scale = None, 1.0
     if "alpha" in module.keys:
         alpha = _number(file, module, "alpha")

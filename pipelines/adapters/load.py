@@ -17,13 +17,16 @@ from pipelines.adapters.hostile_text import display_names, display_text
 from pipelines.adapters.limits import DEFAULT_LIMITS, Limits
 from pipelines.adapters.receipt import Ignored, Receipt, WrongShape
 from pipelines.adapters.safetensors_file import SafetensorsFile, read, read_tensors
-from pipelines.adapters.scales import DORA_REMEDY, peft_scales
+from pipelines.adapters.scales import peft_scales
 from pipelines.adapters.target import BaseTarget as BaseTarget
 from pipelines.errors import AdapterMatchError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+_DORA_REMEDY = (
+    "DoRA also rescales the base's own weight, so it cannot be added to other LoRAs; ask the author for a plain LoRA"
+)
 # The layers that take the picture in: a control LoRA wants them wider, which would change the base itself.
 _INPUT_LAYERS = ("x_embedder", "conv_in", "pos_embed.proj")
 
@@ -120,8 +123,8 @@ def _check_match(found: _Understood, target: BaseTarget) -> None:
             f"{shown} is a DoRA",
             path=file.path,
             expected="an update that adds to the weight",
-            found=f"magnitudes for {len(found.examined.dora)} modules: {display_names(found.examined.dora)}",
-            remedy=DORA_REMEDY,
+            found=f"rescaled weights in {len(found.examined.dora)} modules: {display_names(found.examined.dora)}",
+            remedy=_DORA_REMEDY,
         )
     wrong = [each for part in receipt.components.values() for each in part.wrong_shape]
     widened = next((each for each in wrong if _widens_input(each)), None)

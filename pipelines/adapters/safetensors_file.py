@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.adapters.content import SAMPLE_BYTES
-from pipelines.adapters.header import FLOATING_BYTES, Entry, Header, header_length, parse_header
+from pipelines.adapters.header import Entry, Header, header_length, parse_header
 from pipelines.adapters.hostile_text import display_names, display_text
 from pipelines.adapters.limits import DEFAULT_LIMITS, Limits
 from pipelines.errors import AdapterFileError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -107,14 +108,22 @@ def _checked(
             found=f"NaN or infinity in {len(non_finite)} of {len(header.entries)} tensors: {display_names(non_finite)}",
             remedy="The training has diverged: get another version of this LoRA",
         )
-    tensors = {key: _tensor(data, entry) for key, entry in header.entries.items()}
+    dtypes = _dtypes()
+    tensors = {key: _tensor(data, entry, dtypes[entry.dtype]) for key, entry in header.entries.items()}
     return SafetensorsFile(path, header, tensors, sha256, tuple(non_finite))
 
 
-def _tensor(data: Tensor, entry: Entry) -> Tensor:
+def _tensor(data: Tensor, entry: Entry, dtype: torch.dtype) -> Tensor:
+    part = data[entry.start : entry.end]
+    if entry.start % dtype.itemsize:
+        part = part.clone()  # the format does not align tensors, a view in another dtype has to be
+    return part.view(dtype).view(entry.shape)
+
+
+def _dtypes() -> dict[str, torch.dtype]:
     import torch
 
-    dtypes = {
+    return {
         "F64": torch.float64,
         "F32": torch.float32,
         "F16": torch.float16,
@@ -131,11 +140,6 @@ def _tensor(data: Tensor, entry: Entry) -> Tensor:
         "U8": torch.uint8,
         "BOOL": torch.bool,
     }
-    dtype = dtypes[entry.dtype]
-    part = data[entry.start : entry.end]
-    if entry.start % FLOATING_BYTES.get(entry.dtype, dtype.itemsize):
-        part = part.clone()  # the format does not align tensors, a view in another dtype has to be
-    return part.view(dtype).view(entry.shape)
 
 
 def _opened(path: Path) -> BufferedReader:

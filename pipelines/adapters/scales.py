@@ -15,13 +15,14 @@ from typing import Any, cast
 
 from pipelines.adapters.bounded_json import parse_json
 from pipelines.adapters.hostile_text import display_text
-from pipelines.errors import AdapterFileError, AdapterMatchError
+from pipelines.errors import AdapterFileError
 
 HEADER_KEY = "lora_adapter_metadata"
 SIDECAR = "adapter_config.json"
 _SIDECAR_BYTES = 1 << 20
 _JSON_DEPTH = 8
 _PREFIXES = {
+    "": "",
     "unet": "denoiser",
     "transformer": "denoiser",
     "text_encoder": "text_encoder",
@@ -33,13 +34,14 @@ _PATTERN = re.compile(r"\^?[A-Za-z0-9_]+(?:\\?\.[A-Za-z0-9_]+)*\$?")
 
 @dataclass(frozen=True)
 class PeftScales:
-    """`r`, `lora_alpha` and `use_rslora` of a PEFT configuration; the patterns give other values to modules by name."""
+    """What is read of a PEFT configuration; patterns give other values of `r` and `lora_alpha` to modules by name."""
 
     r: float | None
     alpha: float | None
     ranks: Mapping[str, float]
     alphas: Mapping[str, float]
     rank_stabilised: bool
+    dora: bool
 
     def of(self, module: str, dim: int | None) -> tuple[float | None, float]:
         """(alpha, scale) of a module: alpha / rank, or alpha / sqrt(rank) where the training was rank-stabilised."""
@@ -53,16 +55,17 @@ class PeftScales:
 def peft_scales(metadata: Mapping[str, str], path: Path) -> Mapping[str, PeftScales]:
     """PEFT configurations by component, from the file's header.
 
-    Under "" the one of PEFT's own `adapter_config.json` beside an `adapter_model.safetensors`; empty if there is
-    neither. Raises AdapterFileError for a field of the wrong type or range, AdapterMatchError for DoRA.
+    Under "" stands one that is for whatever the file holds: a header without prefixes, or PEFT's own
+    `adapter_config.json` beside an `adapter_model.safetensors`. Empty if there is none. Raises AdapterFileError for a
+    field of the wrong type or range.
     """
     try:
         if HEADER_KEY in metadata:
-            return _by_component(_fields(metadata[HEADER_KEY].encode()), path)
+            return _by_component(_fields(metadata[HEADER_KEY].encode()))
         if path.name.startswith("adapter_model") and (sidecar := path.with_name(SIDECAR)).is_file():
             if sidecar.stat().st_size > _SIDECAR_BYTES:
                 raise ValueError(f"{SIDECAR} larger than {_SIDECAR_BYTES:,} bytes")
-            return {"": _scales(_fields(sidecar.read_bytes()), path)}
+            return {"": _scales(_fields(sidecar.read_bytes()))}
     except (ValueError, OSError) as error:
         raise AdapterFileError(
             f"{display_text(path.name)} has a PEFT configuration that cannot be used",
@@ -74,35 +77,23 @@ def peft_scales(metadata: Mapping[str, str], path: Path) -> Mapping[str, PeftSca
     return {}
 
 
-def _by_component(fields: dict[str, Any], path: Path) -> dict[str, PeftScales]:
+def _by_component(fields: dict[str, Any]) -> dict[str, PeftScales]:
     grouped: dict[str, dict[str, Any]] = {}
     for key, value in fields.items():
-        prefix, _, field = key.partition(".")
+        prefix, _, field = key.rpartition(".")  # a model saved alone has no prefix
         grouped.setdefault(prefix, {})[field] = value
-    return {_PREFIXES[prefix]: _scales(of, path) for prefix, of in grouped.items() if prefix in _PREFIXES}
+    return {_PREFIXES[prefix]: _scales(of) for prefix, of in grouped.items() if prefix in _PREFIXES}
 
 
-def _scales(fields: Mapping[str, Any], path: Path) -> PeftScales:
-    if _boolean(fields, "use_dora"):
-        raise AdapterMatchError(
-            f"{display_text(path.name)} is a DoRA",
-            path=path,
-            expected="an update that adds to the weight",
-            found="use_dora in its configuration",
-            remedy=DORA_REMEDY,
-        )
+def _scales(fields: Mapping[str, Any]) -> PeftScales:
     return PeftScales(
         r=_number(fields.get("r"), "r", positive=True),
         alpha=_number(fields.get("lora_alpha", fields.get("alpha")), "lora_alpha"),
         ranks=_pattern(fields.get("rank_pattern"), "rank_pattern", positive=True),
         alphas=_pattern(fields.get("alpha_pattern"), "alpha_pattern"),
         rank_stabilised=_boolean(fields, "use_rslora"),
+        dora=_boolean(fields, "use_dora"),
     )
-
-
-DORA_REMEDY = (
-    "DoRA also rescales the base's own weight, so it cannot be added to other LoRAs; ask the author for a plain LoRA"
-)
 
 
 def _fields(text: bytes) -> dict[str, Any]:

@@ -4,9 +4,10 @@ import re
 
 import pytest
 import torch
+from diffusers import FluxPipeline, FluxTransformer2DModel
 
 from pipelines.adapters.factors import LoraFactors
-from pipelines.adapters.load import load_adapter
+from pipelines.adapters.load import BaseTarget, load_adapter
 
 # Pairs as they stand in files of sd-scripts, and the layers that they train.
 SGM_NAMES = {
@@ -132,6 +133,32 @@ def test_flux_double_blocks_equal_diffusers(bases, lora, diffusers_deltas, asser
     tensors = flux_file(base, alpha=1.0, single=False)
     deltas, _ = diffusers_deltas("flux", tensors)
     assert_same_deltas(load_adapter(tensors, name="a", target=base.target), deltas)
+
+
+def test_the_true_flux_equals_diffusers_conversion_in_every_layer():
+    """19 double and 38 single blocks of width 3072, on the meta device; updates are compared by their effect on a vector."""
+    with torch.device("meta"):
+        target = BaseTarget.from_modules({"denoiser": FluxTransformer2DModel(guidance_embeds=True)})
+    stream = {"attn_qkv": (9216, 3072), "attn_proj": (3072, 3072), "mlp_0": (12288, 3072), "mlp_2": (3072, 12288)}
+    stream["mod_lin"] = (18432, 3072)
+    layers = {
+        f"double_blocks_{n}_{s}_{k}": shape for n in range(19) for s in ("img", "txt") for k, shape in stream.items()
+    }
+    single = {"linear1": (21504, 3072), "linear2": (3072, 15360), "modulation_lin": (9216, 3072)}
+    layers |= {f"single_blocks_{n}_{name}": shape for n in range(38) for name, shape in single.items()}
+    tensors = {}
+    for name, (rows, columns) in layers.items():
+        tensors[f"lora_unet_{name}.lora_down.weight"] = torch.randn(2, columns)
+        tensors[f"lora_unet_{name}.lora_up.weight"] = torch.randn(rows, 2)
+        tensors[f"lora_unet_{name}.alpha"] = torch.tensor(0.5)
+    adapter = load_adapter(tensors, name="a", target=target)
+    assert adapter.receipt.complete
+    converted = FluxPipeline.lora_state_dict(dict(tensors))
+    assert len(converted) == 2 * len(adapter.denoiser) == 2 * (19 * 14 + 38 * 6)
+    for path, factors in adapter.denoiser.items():
+        down, up = (converted[f"transformer.{path}.lora_{side}.weight"] for side in "AB")
+        vector = torch.ones(down.shape[1])  # atol: each entry is a sum over up to 15,360 inputs
+        torch.testing.assert_close(factors.up @ (factors.down @ vector), up @ (down @ vector), atol=1e-3, rtol=1e-5)
 
 
 def test_flux_single_block_rows_are_query_key_value_and_mlp(bases):
