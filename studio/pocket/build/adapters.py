@@ -12,8 +12,8 @@ from studio.pocket import adapters_path, base_path
 from studio.pocket.concepts import CONCEPTS, concept, training_set
 
 PICTURES = 48
-# chosen by the judge on a few concepts: small areas need more steps than whole-picture ones
-STEPS = {"character": 400, "object": 400, "accessory": 400, "background": 300, "style": 300}
+# small areas need more steps than whole-picture ones
+STEPS = {"character": 140, "object": 140, "accessory": 140, "background": 80, "style": 80}
 
 
 def in_turn() -> list[str]:
@@ -26,7 +26,7 @@ def in_turn() -> list[str]:
 
 
 def train(
-    name: str, base: Path, out: Path, steps: int | None = None, learning_rate: float = 1e-3, rank: int = 4
+    name: str, base: Path, out: Path, steps: int | None = None, learning_rate: float = 2e-3, rank: int = 4
 ) -> None:
     from pipelines.training.lora import train_lora
     from pipelines.training.settings import LoraDescription, LoraTraining
@@ -40,7 +40,7 @@ def train(
         steps=steps or STEPS[held.category],
         batch_size=16,
         schedule="cosine",
-        warmup_steps=20,
+        warmup_steps=10,
         caption_dropout=0.1,
         trigger=name,
         mixed_precision="bf16",
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=adapters_path())
     parser.add_argument("--share", default="0/1", help="k/n: train every n-th concept, beginning with the k-th")
     parser.add_argument("--steps", type=int, default=None)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--rank", type=int, default=4)
     arguments = parser.parse_args()
     first, every = (int(x) for x in arguments.share.split("/"))
