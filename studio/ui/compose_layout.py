@@ -49,7 +49,7 @@ def lay_out() -> ComposeLayout:
         with gr.Column(elem_id="loom-middle"):
             prompt = gr.Textbox(
                 label="Prompt",
-                placeholder="What should the picture show?",
+                placeholder="What should the picture show? (Shift+Enter draws it)",
                 lines=2,
                 max_lines=6,
                 elem_id="loom-prompt",

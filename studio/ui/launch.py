@@ -53,7 +53,7 @@ def launch(
 
     `port` None takes the first free one from 7860. `auth` is a name with a password, or several; without it only a
     loopback `host` is accepted, and anything else raises RequestError. `library` are folders of LoRAs beside the
-    pocket world's own. Raises OSError if the port is taken.
+    pocket world's own. Raises BaseModelError if there is no such base model, OSError if the port is taken.
     """
     if host not in LOOPBACK and not auth:
         raise RequestError(
@@ -63,6 +63,7 @@ def launch(
             remedy="Leave out the host, or give --auth NAME:PASSWORD",
         )
     studio = Studio(base_model, AdapterLibrary(library_roots(library)), output_dir)
+    _ = studio.base_folder  # a base model that is not there is said before any page opens
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(studio.output_dir / ".loom" / "uploads")  # both are read at import
 

@@ -1,5 +1,6 @@
 """The Compose tab as a person meets it: pick, write, generate, watch, cancel, reload, restore, and get things wrong."""
 
+import re
 import time
 
 import pytest
@@ -73,21 +74,22 @@ def banner(page, words):
 def test_two_loras_are_composed_with_every_method(page, studio_page, method):
     pick(page, "owlet", "crown")
     choose_method(page, method)
-    compose(page, steps=14)
+    compose(page, steps=24)
     settle(page)
     job = generate(page)
     page.wait_for_selector(f"{BUSY} .loom-live")
-    seen = set()
-    while page.locator(f"{BUSY}").count():
-        stage = page.evaluate("() => document.querySelector('.loom-stage')?.innerText ?? ''")
-        seen.add(stage.split("\n")[0])
+    words, previews = set(), set()
+    while page.locator(BUSY).count():
+        words.add(page.evaluate("() => document.querySelector('.loom-status')?.innerText ?? ''"))
+        previews.add(page.evaluate("() => document.querySelector('.loom-live')?.src ?? ''"))
         page.wait_for_timeout(100)
-    assert any(words.startswith("Step ") for words in seen), seen
+    assert any(re.match(r"Step \d+ of 24\s+about [\d.]+ s left", status) for status in words), words
+    assert len(previews - {""}) >= 2
     record = finish(page, studio_page, job)
     assert record.request.method == method
     assert record.request.adapters == (AdapterChoice("owlet", 1.0), AdapterChoice("crown", 0.8))
     assert record.request.prompt == PROMPT
-    assert record.request.num_inference_steps == 14
+    assert record.request.num_inference_steps == 24
 
 
 def test_a_reload_finds_the_running_picture_and_the_form_and_cancels(page, studio_page):

@@ -15,6 +15,7 @@ from studio.session import Generation, Studio
 class QuickStudio(Studio):
     """A studio that draws flat pictures at once; `before_step` may wait or raise."""
 
+    base_folder = None
     before_step = staticmethod(lambda index: None)
 
     def generate(self, request, on_step=None, cancelled=None, *, save=True):

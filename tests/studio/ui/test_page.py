@@ -7,14 +7,16 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from pathlib import Path
 
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from starlette.testclient import TestClient
 
-from pipelines.errors import RequestError
+from pipelines.errors import BaseModelError, RequestError
 from pipelines.registry import methods
+from studio.session import Studio
 from studio.ui import launch as launch_module
 from studio.ui.launch import application, launch
 from studio.ui.page import find_tabs
@@ -119,6 +121,7 @@ def test_only_pictures_and_thumbnails_are_served(client, page, quick_studio):
         library / "owlet.safetensors",
         library / "owlet.json",
         "/etc/passwd",
+        Path.cwd() / "pyproject.toml",
         quick_studio.output_dir / ".." / "loras" / "owlet.json",
     ):
         assert status(served + urllib.parse.quote(str(path))) in (403, 404)
@@ -163,6 +166,12 @@ def test_behind_a_password_nothing_is_served_without_it(page):
     assert visitor.post("/gradio_api/queue/join", json=order).status_code == 401
     assert visitor.post("/login", data={"username": "anna", "password": "wrong"}).status_code == 400
     assert visitor.post("/login", data={"username": "anna", "password": "secret"}).status_code == 200
+
+
+def test_a_base_model_that_is_not_there_is_said_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(launch_module, "Studio", Studio)
+    with pytest.raises(BaseModelError, match="no-such-base"):
+        launch(base_model="no-such-base", output_dir=tmp_path, block=False)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "studio.example", ""])
