@@ -78,6 +78,14 @@ def header_length(start: bytes, file_bytes: int, path: Path, limits: Limits) -> 
             remedy=_AGAIN,
         )
     length = int.from_bytes(start[:_LENGTH_BYTES], "little")
+    if length < 2 or start[_LENGTH_BYTES : _LENGTH_BYTES + 1] != b"{":
+        raise AdapterFileError(
+            f"{name} is not a safetensors file",
+            path=path,
+            expected="a length of 8 bytes and a JSON object",
+            found=f"the bytes {start[:12].hex(' ')}",
+            remedy=_SAFE_SOURCE,
+        )
     if length > limits.header_bytes:
         raise AdapterFileError(
             f"{name} claims a header beyond the limit",
@@ -85,14 +93,6 @@ def header_length(start: bytes, file_bytes: int, path: Path, limits: Limits) -> 
             expected=f"at most {limits.header_bytes:,} bytes of header",
             found=f"{length:,} bytes claimed in a file of {file_bytes:,}",
             remedy="This is no LoRA that Loom will open",
-        )
-    if length < 2 or start[_LENGTH_BYTES : _LENGTH_BYTES + 1] != b"{":
-        raise AdapterFileError(
-            f"{name} is not a safetensors file",
-            path=path,
-            expected="a length of 8 bytes and a JSON object",
-            found="other bytes",
-            remedy=_SAFE_SOURCE,
         )
     if _LENGTH_BYTES + length > file_bytes:
         raise AdapterFileError(

@@ -46,9 +46,8 @@ def test_the_sound_file_that_the_others_are_bent_from(corpus, target):
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
 def test_pickle_in_disguise_is_named_and_never_run(corpus, refused, protocol):
     error = refused(corpus.write(corpus.pickled(protocol)))
-    assert "pickle" in error.found or "beyond the limit" in error.what or "other bytes" in error.found
-    if protocol not in (1,):
-        assert "pickle" in error.found
+    assert error.what == "lora.safetensors is not a safetensors file"
+    assert "pickle" in error.found or protocol == 1  # whose first bytes could be anything
     assert not corpus.marker.exists()
 
 
