@@ -224,7 +224,7 @@ class Studio:
 
         device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = self._dtype or (torch.float32 if device == "cpu" else torch.float16)
-        pipeline = FusionPipeline.from_pretrained(self.base_model, torch_dtype=dtype).to(device)
+        pipeline = FusionPipeline.from_pretrained(self.base_model, dtype=dtype).to(device)
         use_attention(pipeline, self.attention)
         pipeline.set_progress_bar_config(disable=True)
         self._revision = self._base_revision()

@@ -79,6 +79,7 @@ def steps_shown() -> Generator[Callable[[StepProgress], None]]:
     """A progress bar on standard error, if that is a terminal; standard output stays free for the result."""
     from tqdm import tqdm
 
+    _quiet_loading()
     with tqdm(file=sys.stderr, disable=None, unit="step", leave=False) as bar:
 
         def on_step(progress: StepProgress) -> None:
@@ -87,3 +88,13 @@ def steps_shown() -> Generator[Callable[[StepProgress], None]]:
 
         with contextlib.redirect_stdout(sys.stderr):  # libraries that print while loading would spoil --json
             yield on_step
+
+
+def _quiet_loading() -> None:
+    """Only errors from the libraries that load the base: their bars and hints are about parts, not the picture."""
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
+
+    for logging in (of_diffusers, of_transformers):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
