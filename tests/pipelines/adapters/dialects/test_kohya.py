@@ -136,7 +136,7 @@ def test_flux_double_blocks_equal_diffusers(bases, lora, diffusers_deltas, asser
 
 
 def test_the_true_flux_equals_diffusers_conversion_in_every_layer():
-    """19 double and 38 single blocks of width 3072 on the meta device; updates are compared by what they do to a vector."""
+    """19 double and 38 single blocks of width 3072 on the meta device, compared by what they do to a vector."""
     with torch.device("meta"):
         target = BaseTarget.from_modules({"denoiser": FluxTransformer2DModel(guidance_embeds=True)})
     stream = {"attn_qkv": (9216, 3072), "attn_proj": (3072, 3072), "mlp_0": (12288, 3072), "mlp_2": (3072, 12288)}
