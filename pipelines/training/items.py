@@ -41,19 +41,21 @@ def read_folder(folder: Path, *, default_caption: str = "") -> tuple[TrainingIte
     """The pictures of a folder with the captions of `metadata.jsonl` (file_name, text) or of the .txt beside each.
 
     A row of metadata.jsonl wins over a text file. A picture without either gets `default_caption`; if that is empty,
-    all such pictures are named in a TrainingError. Sub-folders are not entered unless a row names a file there.
+    all such pictures are named in a TrainingError. Hidden files are skipped, sub-folders too unless a row names a file
+    there.
     """
     if not folder.is_dir():
         raise TrainingError(f"{folder} is not a folder", expected="a folder of pictures with captions")
     folder = Path(os.path.normpath(folder))
     caption_by_path = _read_rows(folder)
-    paths = {path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()}
+    entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    paths = {path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file()}
     ordered = sorted(paths | set(caption_by_path))
     if not ordered:
         raise TrainingError(
             f"{folder} holds no picture",
             expected=f"files ending in {', '.join(SUFFIXES)}",
-            found=f"{sum(1 for _ in folder.iterdir())} other entries",
+            found=f"{len(entries)} other entries",
         )
     items: list[TrainingItem] = []
     missing: list[str] = []

@@ -26,16 +26,21 @@ def accelerator_for(settings: LoraTraining) -> Generator[Accelerator]:
     """
     shared = is_initialized()
     try:
-        accelerator = Accelerator(mixed_precision=settings.mixed_precision, cpu=settings.device == "cpu")
+        yield _accelerator(settings)
+    finally:
+        if not shared and AcceleratorState().num_processes == 1:
+            AcceleratorState._reset_state(reset_partial_state=True)  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
+
+
+def _accelerator(settings: LoraTraining) -> Accelerator:
+    try:
+        return Accelerator(mixed_precision=settings.mixed_precision, cpu=settings.device == "cpu")
     except ValueError as error:
         raise SettingError(
-            "mixed_precision or device does not fit this process", found=str(error), remedy="train in a fresh process"
+            f"mixed_precision {settings.mixed_precision} cannot be had here",
+            found=str(error),
+            remedy="choose another, or start a fresh process if this one has trained with another before",
         ) from error
-    try:
-        yield accelerator
-    finally:
-        if not shared and accelerator.num_processes == 1:
-            AcceleratorState._reset_state(reset_partial_state=True)  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
 
 
 @contextmanager
