@@ -68,14 +68,14 @@ def lora(
         done = step.step
         show(step)
 
-    with _progress(chosen.steps) as show:
-        try:
+    try:
+        with _progress(chosen.steps) as show:
             result = train_lora(chosen, items, base, out, about=about, on_step=count_step, resume=resume)
-        except KeyboardInterrupt:
-            saved = "It is saved; --resume goes on" if done else "Nothing was trained yet"
-            stopped = CancelledError(f"the training was stopped after step {done} of {chosen.steps}", remedy=saved)
-            print_error(stopped, as_json=as_json)
-            raise typer.Exit(INTERRUPTED) from None
+    except KeyboardInterrupt:
+        saved = "It is saved; --resume goes on" if done else "Nothing was trained yet"
+        stopped = CancelledError(f"the training was stopped after step {done} of {chosen.steps}", remedy=saved)
+        print_error(stopped, as_json=as_json)
+        raise typer.Exit(INTERRUPTED) from None
     if as_json:
         print_json(result.to_dict())
         return
