@@ -54,16 +54,22 @@ class AdapterCard:
         """The trigger words as one text to put in a prompt."""
         return ", ".join(self.triggers)
 
+    @property
+    def file_key(self) -> FileKey:
+        """What tells whether the file is still the same; raises AdapterFileError if it is gone."""
+        try:
+            status = self.path.stat()
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
+        return self.path, status.st_size, status.st_mtime_ns
+
     @functools.cached_property
     def sha256(self) -> str:
         """SHA-256 of the file's bytes in hexadecimal, computed when first asked for; raises AdapterFileError."""
         try:
-            status = self.path.stat()
-            return _sha256((self.path, status.st_size, status.st_mtime_ns))
+            return _sha256(self.file_key)
         except OSError as error:
-            raise AdapterFileError(
-                f"{self.path.name} cannot be read", path=self.path, found=str(error), remedy="scan the library again"
-            ) from error
+            raise _unreadable(self.path, error) from error
 
 
 class AdapterLibrary:
@@ -250,3 +256,12 @@ def _path_end(path: Path, depth: int) -> str:
 def _sha256(key: FileKey) -> str:
     with key[0].open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _unreadable(path: Path, error: OSError) -> AdapterFileError:
+    return AdapterFileError(
+        f"{clean_text(path.name, MAX_NAME)} cannot be read",
+        path=path,
+        found=error.strerror or str(error),
+        remedy="put the file back, or reload the page",
+    )

@@ -231,16 +231,17 @@ class Studio:
         return pipeline
 
     def _base_revision(self) -> str:
-        folder = self.base_folder
-        return folder_revision(folder) if folder else ""
+        from pipelines.bases import resolve_base
+
+        location = Path(resolve_base(self.base_model))
+        return contents_revision(location) if location.exists() else ""
 
     def _adapter(self, choice: AdapterChoice) -> Adapter:
         """The LoRA of that name, loaded for the base model; kept until its file changes."""
         from pipelines.adapters.load import BaseTarget, load_adapter
 
         card = self.library.find(choice.name)
-        status = card.path.stat()
-        key = (card.path, status.st_size, status.st_mtime_ns)
+        key = card.file_key
         adapter = self._resident.pop(key, None)
         if adapter is None or adapter.name != choice.name:
             adapter = load_adapter(card.path, name=choice.name, target=BaseTarget.from_pipeline(self.pipeline))
@@ -266,17 +267,16 @@ def library_roots(folders: Iterable[str | Path] = ()) -> list[Path]:
     return [*named, adapters_path()]
 
 
-def folder_revision(folder: Path) -> str:
-    """A name for the contents of a model folder: SHA-256 over its file names, sizes and first megabytes, 16 digits."""
+def contents_revision(model: Path) -> str:
+    """A name for the contents of a model's folder or file: SHA-256 over names, sizes and first megabytes, 16 digits."""
     import hashlib
 
     digest = hashlib.sha256()
-    for path in sorted(
-        path for path in folder.rglob("*") if path.is_file() and path.suffix in (".json", ".safetensors")
-    ):
+    files = (path for path in model.rglob("*") if path.is_file() and path.suffix in (".json", ".safetensors"))
+    for path in sorted(files) if model.is_dir() else (model,):
         with path.open("rb") as file:
             head = file.read(2**20)
-        digest.update(f"{path.relative_to(folder).as_posix()}|{path.stat().st_size}|".encode())
+        digest.update(f"{path.relative_to(model).as_posix()}|{path.stat().st_size}|".encode())
         digest.update(hashlib.sha256(head).digest())
     return digest.hexdigest()[:16]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import webbrowser
 from collections.abc import Sequence
@@ -79,7 +80,7 @@ def launch(
     if block:
         threading.Thread(target=_load_early, args=(studio,), name="loom-loading", daemon=True).start()
         print(f"Loom is open at {running.server.url}  (Ctrl-C ends it)", flush=True)
-    if open_browser:
+    if open_browser and _has_display():
         webbrowser.open(running.server.url)
     if block:
         try:
@@ -89,6 +90,11 @@ def launch(
         finally:
             running.close()
     return running
+
+
+def _has_display() -> bool:
+    """Whether a browser would get a window; without one it could take over the terminal."""
+    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def _load_early(studio: Studio) -> None:

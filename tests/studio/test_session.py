@@ -21,7 +21,7 @@ from pipelines.registry import methods
 from pipelines.request import AdapterChoice, GenerationRequest
 from studio.library import AdapterLibrary
 from studio.record import read_record
-from studio.session import Studio, folder_revision, library_roots
+from studio.session import Studio, contents_revision, library_roots
 
 TWO = (AdapterChoice("owlet", 1.0), AdapterChoice("crown", 0.8))
 
@@ -212,10 +212,10 @@ def test_unknown_words_come_from_the_bases_own_tokenizer(studio):
 
 def test_the_revision_follows_the_contents(tmp_path):
     (tmp_path / "a.json").write_text("1")
-    first = folder_revision(tmp_path)
-    assert folder_revision(tmp_path) == first
+    first = contents_revision(tmp_path)
+    assert contents_revision(tmp_path) == first
     (tmp_path / "a.json").write_text("2")
-    assert folder_revision(tmp_path) != first
+    assert contents_revision(tmp_path) != first
 
 
 def test_library_folders_come_from_the_caller_the_environment_and_the_pocket_world(tmp_path, monkeypatch):

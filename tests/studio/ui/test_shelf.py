@@ -28,7 +28,8 @@ def test_characters_come_first_and_broken_files_last(cards, tmp_path):
 def test_a_preview_is_shown_as_a_thumbnail_and_a_letter_stands_for_none(cards, tmp_path):
     page = shelf(cards, tmp_path / "thumbs")
     (small,) = (tmp_path / "thumbs").iterdir()
-    assert Image.open(small).size == (256, 128)
+    with Image.open(small) as image:
+        assert image.size == (256, 128)
     assert str(small.name) in page
     assert ">N</span>" in page
 
