@@ -2,15 +2,15 @@
 
 import json
 import math
-import os
 import subprocess
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
+
+from pipelines.atomic_file import atomic_file
+from studio.versions import package_versions
 
 Row = dict[str, str | int | float | bool | None]
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
-PACKAGES = ("torch", "diffusers", "transformers", "peft", "numpy")
 
 
 def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
@@ -38,10 +38,6 @@ def proportion(outcomes: Sequence[bool], *, line: float | None, below: bool = Fa
     return row
 
 
-def versions() -> dict[str, str]:
-    return {package: metadata.version(package) for package in PACKAGES}
-
-
 def commit() -> str:
     """The commit the code is at, with `+` when files differ from it; `unknown` outside a checkout."""
     try:
@@ -53,12 +49,10 @@ def commit() -> str:
 
 def write_results(name: str, command: str, rows: Sequence[Row]) -> Path:
     """Write the rows to `docs/results/NAME.json`, whole or not at all, and print them."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
-    text = json.dumps({"command": command, "commit": commit(), "versions": versions(), "rows": list(rows)}, indent=1)
-    temporary = path.with_suffix(".part")
-    temporary.write_text(text + "\n")
-    os.replace(temporary, path)
+    held = {"command": command, "commit": commit(), "versions": package_versions(), "rows": list(rows)}
+    with atomic_file(path) as file:
+        file.write((json.dumps(held, indent=1) + "\n").encode())
     for row in rows:
         print(json.dumps(row))
     return path

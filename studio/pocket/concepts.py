@@ -1,6 +1,7 @@
 """The held-out values as concepts a LoRA can learn: their names, pictures to learn from, prompts to ask with."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -80,7 +81,7 @@ def concept(name: str) -> Concept:
 def concept_scene(name: str, rng: np.random.Generator) -> Scene:
     """A scene that shows the concept, everything else at random among what base training knows."""
     held = concept(name)
-    fixed = {held.factor: name}
+    fixed: dict[str, Any] = {held.factor: name}
     return sample_scene(rng, **fixed)
 
 

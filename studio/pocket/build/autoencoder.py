@@ -10,6 +10,7 @@ on with the decoder alone, which leaves the latents, and so every model trained 
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ def disguise(x: Tensor, rng: np.random.Generator) -> Tensor:
     return x
 
 
-def psnr(vae: AutoencoderTiny, pictures: np.ndarray) -> float:
+def psnr(vae: Any, pictures: np.ndarray) -> float:
     """Mean PSNR in dB of round trips over uint8 pictures, on the 8-bit scale."""
     with torch.no_grad():
         x = to_tensor(pictures)
@@ -73,7 +74,7 @@ def psnr(vae: AutoencoderTiny, pictures: np.ndarray) -> float:
 
 def fit(
     accelerator: Accelerator,
-    vae: AutoencoderTiny,
+    vae: Any,
     pictures: np.ndarray,
     fresh: np.ndarray,
     steps: int,
@@ -131,7 +132,7 @@ def main() -> None:
 
     torch.manual_seed(0)
     accelerator = Accelerator(mixed_precision=arguments.precision)
-    vae = new_autoencoder().to(accelerator.device)
+    vae: Any = new_autoencoder().to(accelerator.device)
     log = checkpoint.Log(arguments.work / "autoencoder_log.jsonl")
     fit(
         accelerator,

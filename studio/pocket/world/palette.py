@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-Rgb = NDArray[np.float32]
+Rgb = NDArray[np.floating]
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (222, 48, 48),

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -114,7 +115,7 @@ def sample_scene(
     """
     values = {**FACTORS, **(factors or {})}
     while True:
-        draw = {name: str(options[rng.integers(len(options))]) for name, options in values.items()}
+        draw: dict[str, Any] = {name: str(options[rng.integers(len(options))]) for name, options in values.items()}
         draw["place"] = str(rng.choice(PLACES, p=(0.7, 0.15, 0.15)))
         scene = Scene(**{**draw, **fixed})
         if set(fixed) >= {"subject", "background", "style"} or is_withheld(scene) == withheld:
