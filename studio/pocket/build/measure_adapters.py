@@ -90,7 +90,8 @@ def main() -> None:
     if arguments.quick or not all(part.exists() for part in parts):
         return
     rows = [row for part in parts for row in json.loads(part.read_text())]
-    write_results("pocket_adapters", "python -m studio.pocket.build.measure_adapters", rows)
+    command = f"python -m studio.pocket.build.measure_adapters --count {arguments.count} --steps {arguments.steps}"
+    write_results("pocket_adapters", command, rows)
     tiles, lines = [], []
     for name, part in zip(names, parts, strict=True):
         without, with_ = (row["value"] for row in json.loads(part.read_text()))

@@ -53,7 +53,8 @@ def main() -> None:
     if arguments.quick:
         print(*rows, sep="\n")
     else:
-        write_results("pocket_base", "python -m studio.pocket.build.measure_base", rows)
+        command = f"python -m studio.pocket.build.measure_base --count {arguments.count} --steps {arguments.steps}"
+        write_results("pocket_base", command, rows)
 
 
 def _label(factor: str, found: str, right: bool) -> tuple[str, bool]:
