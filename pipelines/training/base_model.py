@@ -108,7 +108,8 @@ def _load(base: str | Path, settings: LoraTraining) -> Any:
     try:
         if Path(location).is_file():
             return kind.from_single_file(location, torch_dtype=dtype)
-        return kind.from_pretrained(location, torch_dtype=dtype, use_safetensors=True)
+        dtypes = {"default": dtype, "vae": torch.float32}  # pictures are encoded once, and with all their detail
+        return kind.from_pretrained(location, torch_dtype=dtypes, use_safetensors=True)
     except (OSError, ValueError) as error:
         raise BaseModelError(f"the base {base} cannot be opened", found=str(error)) from error
 

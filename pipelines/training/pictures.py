@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -83,23 +84,45 @@ def _open(picture: Path | Image.Image | Pixels) -> Image.Image:
 
 
 @torch.no_grad()
-def _encode(pipe: Any, pixels: Tensor) -> Tensor:
-    """uint8 [n h w 3] to latents [n c h w]; an autoencoder that overflows in half precision runs in float32."""
+def decode_latents(pipe: Any, latents: Tensor) -> list[Image.Image]:
+    """The pictures of latents as `encode_pictures` makes them."""
     vae = pipe.vae
+    with _in_float32(vae):
+        values = latents.to(vae.device, torch.float32) / vae.config.scaling_factor
+        values = vae.decode(_rescaled(vae, values, back=True), return_dict=False)[0]  # [b 3 h w] in [-1, 1]
+    pixels = ((values / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    return [Image.fromarray(picture) for picture in pixels.permute(0, 2, 3, 1).cpu().numpy()]
+
+
+@torch.no_grad()
+def _encode(pipe: Any, pixels: Tensor) -> Tensor:
+    """uint8 [n h w 3] to latents [n c h w]."""
+    vae = pipe.vae
+    with _in_float32(vae):
+        values = pixels.to(vae.device).permute(0, 3, 1, 2).float() / 127.5 - 1.0  # [-1, 1]
+        output = vae.encode(values)
+        latents = cast("Tensor", output.latents if hasattr(output, "latents") else output.latent_dist.mode())
+    return (_rescaled(vae, latents) * vae.config.scaling_factor).cpu()
+
+
+def _rescaled(vae: Any, latents: Tensor, *, back: bool = False) -> Tensor:
+    """Latents without the mean and deviation that some autoencoders of SDXL declare, or with them again."""
+    mean, deviation = getattr(vae.config, "latents_mean", None), getattr(vae.config, "latents_std", None)
+    if mean is None or deviation is None:
+        return latents
+    mu, sigma = (torch.tensor(values).view(1, -1, 1, 1).to(latents) for values in (mean, deviation))
+    return latents * sigma + mu if back else (latents - mu) / sigma
+
+
+@contextmanager
+def _in_float32(vae: Any) -> Generator[None]:
+    """The autoencoder in float32 for a moment: some overflow in half precision, and all lose detail."""
     dtype: torch.dtype = vae.dtype
-    upcast = bool(getattr(vae.config, "force_upcast", False)) and dtype != torch.float32
-    if upcast:
+    if dtype == torch.float32:
+        yield
+        return
+    try:
         vae.to(dtype=torch.float32)
-    values = pixels.to(vae.device).permute(0, 3, 1, 2).to(vae.dtype) / 127.5 - 1.0  # [-1, 1]
-    output = vae.encode(values)
-    latents = cast("Tensor", output.latents if hasattr(output, "latents") else output.latent_dist.mode())
-    if upcast:
+        yield
+    finally:
         vae.to(dtype=dtype)
-    mean = getattr(vae.config, "latents_mean", None)
-    deviation = getattr(vae.config, "latents_std", None)
-    if mean is not None and deviation is not None:
-        shape = (1, -1, 1, 1)
-        latents = (latents - torch.tensor(mean).view(shape).to(latents)) / torch.tensor(deviation).view(shape).to(
-            latents
-        )
-    return (latents * vae.config.scaling_factor).float().cpu()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import torch
 from PIL import Image
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pipelines.training.captions import CaptionBook, without_word
 from pipelines.training.draws import generator_for
+from pipelines.training.pictures import decode_latents
 from pipelines.training.settings import LoraTraining
 
 PRIOR_BATCH = 8
@@ -30,7 +31,8 @@ def sample_grid(
     with _drawing(components):
         for row, prompt in enumerate(prompts):
             noise = [generator_for(settings.seed, "sample", column) for column in range(columns)]
-            for column, picture in enumerate(_draw(pipe, [prompt] * columns, noise, settings, size)):
+            latents = _draw(pipe, [prompt] * columns, noise, settings, size)
+            for column, picture in enumerate(decode_latents(pipe, latents)):
                 grid.paste(picture, (column * size, row * size))
     return grid
 
@@ -56,26 +58,20 @@ def prior_latents(pipe: Any, settings: LoraTraining, prompts: Sequence[str], siz
     for start in range(0, len(prompts), PRIOR_BATCH):
         batch = list(prompts[start : start + PRIOR_BATCH])
         noise = [generator_for(settings.seed, "prior picture", start + index) for index in range(len(batch))]
-        parts.append(cast("Tensor", _draw(pipe, batch, noise, settings, size, output_type="latent")).float().cpu())
+        parts.append(_draw(pipe, batch, noise, settings, size).float().cpu())
     return torch.cat(parts)
 
 
-def _draw(
-    pipe: Any,
-    prompts: list[str],
-    noise: list[torch.Generator],
-    settings: LoraTraining,
-    size: int,
-    output_type: str = "pil",
-) -> Any:
+def _draw(pipe: Any, prompts: Sequence[str], noise: list[torch.Generator], settings: LoraTraining, size: int) -> Tensor:
+    """Latents [n c h w] of one picture per prompt."""
     output = pipe(
-        prompt=prompts,
+        prompt=list(prompts),
         generator=noise,
         num_inference_steps=settings.sample_steps,
         guidance_scale=settings.sample_guidance,
         height=size,
         width=size,
-        output_type=output_type,
+        output_type="latent",
     )
     return output.images
 

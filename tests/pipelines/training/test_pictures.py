@@ -7,7 +7,7 @@ from PIL import Image
 
 from pipelines.errors import TrainingError
 from pipelines.training.items import TrainingItem
-from pipelines.training.pictures import encode_pictures, load_pixels
+from pipelines.training.pictures import decode_latents, encode_pictures, load_pixels
 
 
 def item(picture, name="it"):
@@ -77,6 +77,20 @@ def test_latent_statistics_of_the_autoencoder_are_taken_out(pipe, noise_picture)
     normed, _ = encode_pictures(pipe, [item(noise_picture)], 16)
     means = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 4, 1, 1)
     torch.testing.assert_close(normed, (plain - means) / 2, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_decoding_is_what_the_pipeline_does(pipe, noise_picture, dtype):
+    pipe.vae.register_to_config(latents_mean=[1.0, 2.0, 3.0, 4.0], latents_std=[2.0] * 4, scaling_factor=0.5)
+    latents, _ = encode_pictures(pipe, [item(noise_picture)], 16)
+    raw = latents / 0.5 * 2.0 + torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 4, 1, 1)
+    with torch.no_grad():
+        expected = pipe.image_processor.postprocess(pipe.vae.decode(raw).sample, output_type="pil")[0]
+    pipe.vae.to(dtype)
+    (picture,) = decode_latents(pipe, latents)
+    assert pipe.vae.dtype == dtype
+    difference = np.asarray(picture, int) - np.asarray(expected, int)
+    assert abs(difference).max() <= (0 if dtype == torch.float32 else 8)  # weights were rounded to bfloat16
 
 
 def test_the_fingerprint_follows_pixels_and_captions(pipe, noise_picture):
