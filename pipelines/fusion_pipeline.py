@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
+
 from pipelines.bases import pipeline_class_of, resolve_base
 from pipelines.errors import BaseModelError
 from pipelines.lora_verbs import LoraVerbs
@@ -55,6 +57,8 @@ class FusionPipeline(LoraVerbs):
         try:
             if Path(location).is_file():
                 return parent.from_single_file(location, **kwargs)
+            if not {"dtype", "torch_dtype"} & kwargs.keys():
+                kwargs["dtype"] = torch.float32  # left alone, transformers would keep a half-precision file as it is
             return parent.from_pretrained(location, **{"use_safetensors": True, **kwargs})
         except (OSError, ValueError) as error:
             raise BaseModelError(

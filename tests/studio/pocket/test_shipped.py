@@ -64,9 +64,10 @@ def test_training_sets_are_fixed_and_name_their_trigger() -> None:
 
 
 def test_a_picture_in_a_few_steps() -> None:
-    from diffusers import StableDiffusionPipeline
+    from pipelines import FusionPipeline
 
-    pipe = StableDiffusionPipeline.from_pretrained(base_path(), torch_dtype=torch.float32, safety_checker=None)
+    pipe = FusionPipeline.from_pretrained("pocket")
+    assert {pipe.unet.dtype, pipe.vae.dtype, pipe.text_encoder.dtype} == {torch.float32}
     pipe.set_progress_bar_config(disable=True)
     generator = torch.Generator().manual_seed(0)
     image = pipe("a red cat at night", num_inference_steps=4, guidance_scale=3.0, generator=generator).images[0]
