@@ -72,7 +72,7 @@ def generate(
     """
     plan = create(request.method, request.settings).plan(request.adapters, request.num_inference_steps)
     call = _call_of(pipe, request)
-    device: torch.device = pipe._execution_device
+    device = _device_of(pipe)
     at_once = 1 if device.type == "cpu" else AT_ONCE_ON_ACCELERATOR
     batches = [
         range(first, min(first + at_once, request.num_images_per_prompt))
@@ -179,6 +179,10 @@ def _hooks_freed(pipe: Any) -> Generator[None]:
     except BaseException:
         pipe.maybe_free_model_hooks()
         raise
+
+
+def _device_of(pipe: Any) -> torch.device:
+    return pipe._execution_device
 
 
 def _peak_memory_bytes(device: torch.device) -> int:

@@ -76,7 +76,7 @@ class LoraVerbs:
         `self.adapters[name].receipt` says what of it fitted. Raises AdapterFileError for a file that cannot be read or
         trusted, AdapterMatchError for one that is not for this base, RequestError for a name that is taken.
         """
-        name = adapter_name or f"default_{len(self.loaded.adapters)}"
+        name = adapter_name or self._new_name()
         if name in self.loaded.adapters:
             raise RequestError(
                 f"a LoRA called {name!r} is loaded already",
@@ -151,6 +151,10 @@ class LoraVerbs:
             "a fusion pipeline does not write LoRAs into its weights",
             remedy="The live sum of `fusion='merge'` gives the same picture; use the plain diffusers pipeline to fuse.",
         )
+
+    def _new_name(self) -> str:
+        taken = [int(name.removeprefix("default_")) for name in self.loaded.adapters if name[8:].isdecimal()]
+        return f"default_{max(taken, default=-1) + 1}"
 
     def _check_loaded(self, names: Sequence[str]) -> None:
         if unknown := [name for name in names if name not in self.loaded.adapters]:

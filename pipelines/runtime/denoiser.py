@@ -119,6 +119,9 @@ class StandIn:
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(object.__getattribute__(self, "_real"), name, value)
 
+    def __delattr__(self, name: str) -> None:
+        delattr(object.__getattribute__(self, "_real"), name)
+
     @property  # pipelines and accelerate ask isinstance(unet, nn.Module)
     def __class__(self) -> type[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         real: object = object.__getattribute__(self, "_real")

@@ -1,0 +1,166 @@
+"""The low-rank layers compute base(x) + B (g * (A x)), leave the module as they found it, and stay few kernels."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pipelines.runtime.layers import LowRankConv, LowRankLinear, PlacedFactors, Update
+
+GATES = torch.tensor([[0.5, 0.5, -2.0]])  # two ranks of one adapter, one of another
+
+
+def update_of(down, up, gate, split=2):
+    """An update of two adapters whose factors are stacked in `down` [R ...] and `up` [R d_out]."""
+    sources = [PlacedFactors(down[:split], up[:split]), PlacedFactors(down[split:], up[split:])]
+    made = Update(sources, (0, 1))
+    made.gate = gate
+    return made
+
+
+@pytest.mark.parametrize(("d_in", "d_out"), [(4, 6), (6, 4)])
+def test_a_linear_layer_adds_the_gated_update(d_in, d_out):
+    torch.manual_seed(0)
+    module = nn.Linear(d_in, d_out)
+    down, up, x = torch.randn(3, d_in), torch.randn(3, d_out), torch.randn(2, 5, d_in)
+    layer = LowRankLinear(module)
+    layer.update = update_of(down, up, GATES)
+    expected = module(x) + x @ (down.t() @ torch.diag(GATES[0]) @ up)
+    layer.hook()
+    torch.testing.assert_close(module(x), expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(module(x[:, 0]), expected[:, 0], atol=1e-6, rtol=1e-6)  # without a token axis
+
+
+@pytest.mark.parametrize(
+    "how", [{"padding": 1}, {"padding": 1, "stride": 2}, {"dilation": 2}, {"padding_mode": "circular", "padding": 1}]
+)
+def test_a_convolution_goes_down_as_its_base_does(how):
+    torch.manual_seed(0)
+    module = nn.Conv2d(4, 6, 3, **how)
+    down, up, x = torch.randn(3, 4, 3, 3), torch.randn(3, 6), torch.randn(2, 4, 8, 10)
+    merged = nn.Conv2d(4, 6, 3, **how)
+    merged.load_state_dict(module.state_dict())
+    merged.weight.data += torch.einsum("r,ro,rihw->oihw", GATES[0], up, down)
+    layer = LowRankConv(module)
+    layer.update = update_of(down, up, GATES)
+    layer.hook()
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        found = module(x.to(memory_format=memory_format))
+        torch.testing.assert_close(found, merged(x), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("module", "layer_of", "x"),
+    [
+        (nn.Linear(4, 6), LowRankLinear, torch.randn(4, 5, 4)),
+        (nn.Conv2d(4, 6, 3, padding=1), LowRankConv, torch.randn(4, 4, 8, 8)),
+    ],
+)
+def test_every_pass_of_a_batch_has_its_own_gates(module, layer_of, x):
+    down, up = torch.randn(3, *module.weight.shape[1:]), torch.randn(3, 6)
+    gates = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 0.5]])
+    layer = layer_of(module)
+    layer.hook()
+    layer.update = update_of(down, up, gates)
+    together = module(x)
+    for index in range(2):
+        layer.update = update_of(down, up, gates[index : index + 1])
+        alone = module(x[2 * index : 2 * index + 2])
+        torch.testing.assert_close(together[2 * index : 2 * index + 2], alone, atol=1e-5, rtol=1e-5)
+    layer.update = update_of(down, up, torch.ones(3, 3))
+    with pytest.raises(ValueError, match=r"batch of 4.*3 passes"):
+        module(x)
+
+
+def test_new_gates_are_folded_at_the_next_forward():
+    module, down, up, x = nn.Linear(4, 4), torch.randn(3, 4), torch.randn(3, 4), torch.randn(1, 4)
+    layer = LowRankLinear(module)
+    layer.update = update_of(down, up, GATES.clone())
+    layer.hook()
+    module(x)
+    layer.update.gate.mul_(2)
+    layer.update.stale = True
+    torch.testing.assert_close(module(x), layer.base(x) + x @ (down.t() @ torch.diag(2 * GATES[0]) @ up))
+
+
+def test_half_precision_keeps_the_gate_exact():
+    module = nn.Linear(4, 4, dtype=torch.bfloat16)
+    factors = [PlacedFactors(torch.eye(4, dtype=torch.bfloat16), torch.eye(4, dtype=torch.bfloat16))]
+    layer = LowRankLinear(module)
+    layer.hook()
+    for gate in (torch.full((1, 4), 0.8), torch.full((2, 4), 0.8)):  # folded, and per pass
+        layer.update = Update(factors, (0,))
+        layer.update.gate = gate
+        x = torch.ones(2, 4, dtype=torch.bfloat16)
+        assert module(x).dtype == torch.bfloat16
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert module(x.float()).dtype == torch.bfloat16
+
+
+def test_without_an_update_the_layer_is_its_base():
+    module, x = nn.Linear(4, 4), torch.randn(2, 4)
+    before = module(x)
+    layer = LowRankLinear(module)
+    layer.hook()
+    assert torch.equal(module(x), before)
+
+
+def test_unhooking_restores_the_modules_own_attributes():
+    module = nn.Linear(4, 4)
+    before = dict(vars(module))
+    layer = LowRankLinear(module)
+    layer.hook()
+    layer.unhook()
+    assert dict(vars(module)) == before
+
+    def offloading(x):
+        return F.linear(x, module.weight)
+
+    module.forward = offloading  # as accelerate's hooks do
+    layer.hook()
+    assert layer.base is offloading
+    layer.unhook()
+    assert module.forward is offloading
+
+
+def test_a_forward_put_there_meanwhile_is_left_alone():
+    module = nn.Linear(4, 4)
+    layer = LowRankLinear(module)
+    layer.hook()
+    module.forward = newer = F.relu
+    layer.unhook()
+    assert module.forward is newer
+
+
+class Kernels(TorchDispatchMode):
+    """Counts what is dispatched, views apart."""
+
+    VIEWS = ("view", "t", "transpose", "expand", "_unsafe_view", "detach", "alias", "select", "slice", "unsqueeze")
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func._schema.name.removeprefix("aten::") not in self.VIEWS
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("adapters", [1, 8])
+def test_an_update_costs_two_kernels_whatever_the_number_of_adapters(adapters):
+    module, x = nn.Linear(16, 16), torch.randn(2, 5, 16)
+    layer = LowRankLinear(module)
+    layer.hook()
+    layer.update = Update(
+        [PlacedFactors(torch.randn(2, 16), torch.randn(2, 16)) for _ in range(adapters)], range(adapters)
+    )
+    with torch.no_grad():
+        for passes, extra in ((1, 2), (2, 3)):
+            layer.update.gate = torch.ones(passes, 2 * adapters)
+            module(x)  # stack and fold
+            with Kernels() as base:
+                layer.base(x)
+            with Kernels() as with_update:
+                module(x)
+            assert with_update.count - base.count == extra

@@ -1,0 +1,113 @@
+"""diffusers' verbs over LoRAs that lie beside the model."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from pipelines.errors import AdapterFileError, AdapterMatchError, RequestError, UnknownAdapterError
+from pipelines.families import FusionPipeline
+
+
+@pytest.fixture
+def pipe(pipes):
+    made = FusionPipeline.from_pipe(pipes("sd15"))
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+@pytest.fixture
+def loras(three_loras):
+    return three_loras("sd15")
+
+
+@pytest.fixture
+def loaded(pipe, loras):
+    for name, tensors in loras.items():
+        pipe.load_lora_weights(tensors, adapter_name=name)
+    return pipe
+
+
+def test_a_loaded_lora_is_active_until_told_otherwise(loaded):
+    assert loaded.get_active_adapters() == ["fox", "ink", "fog"]
+    loaded.set_adapters("ink", 0.5)
+    assert loaded.get_active_adapters() == ["ink"]
+    assert loaded.plan().text_passes == ({"ink": 0.5},)
+    loaded.set_adapters(["fog", "fox"])
+    assert loaded.plan().text_passes == ({"fog": 1.0, "fox": 1.0},)
+
+
+def test_loras_are_listed_by_component(loaded):
+    listed = {"unet": ["fox", "ink", "fog"], "text_encoder": ["fox", "ink"]}
+    assert loaded.get_list_adapters() == listed
+
+
+def test_names_are_made_where_none_is_given(pipe, loras):
+    pipe.load_lora_weights(loras["fox"])
+    pipe.load_lora_weights(loras["ink"])
+    assert pipe.get_active_adapters() == ["default_0", "default_1"]
+    pipe.delete_adapters("default_0")
+    pipe.load_lora_weights(loras["fox"])
+    assert pipe.get_active_adapters() == ["default_1", "default_2"]
+
+
+def test_disabled_loras_leave_the_base(loaded, pipes, draw):
+    loaded.disable_lora()
+    assert loaded.get_active_adapters() == []
+    assert torch.equal(draw(loaded), draw(pipes("sd15")))
+    loaded.enable_lora()
+    assert not torch.equal(draw(loaded), draw(pipes("sd15")))
+
+
+def test_deleted_loras_are_forgotten(loaded, draw):
+    draw(loaded)
+    loaded.delete_adapters("ink")
+    assert loaded.get_active_adapters() == ["fox", "fog"]
+    assert list(loaded.bank.adapters) == ["fox", "fog"]
+    loaded.unload_lora_weights()
+    assert loaded.get_list_adapters() == {}
+    assert not loaded.bank.adapters
+
+
+@pytest.mark.parametrize("where", ["file", "folder", "named"])
+def test_a_lora_is_read_from_a_file(pipe, loras, tmp_path, where):
+    path = tmp_path / "fox.safetensors"
+    save_file(loras["fox"], path)
+    if where == "named":
+        save_file(loras["ink"], tmp_path / "ink.safetensors")
+    source = path if where == "file" else tmp_path
+    pipe.load_lora_weights(source, adapter_name="fox", weight_name="fox.safetensors" if where == "named" else None)
+    assert pipe.adapters["fox"].receipt.file == "fox.safetensors"
+
+
+def test_a_folder_of_several_wants_a_name(pipe, loras, tmp_path):
+    for name in ("fox", "ink"):
+        save_file(loras[name], tmp_path / f"{name}.safetensors")
+    with pytest.raises(AdapterFileError, match=r"weight_name.*fox\.safetensors, ink\.safetensors"):
+        pipe.load_lora_weights(tmp_path)
+
+
+def test_a_path_that_leads_nowhere_says_so(pipe, tmp_path):
+    with pytest.raises(AdapterFileError, match="no LoRA at"):
+        pipe.load_lora_weights(tmp_path / "fox.safetensors")
+
+
+def test_a_lora_of_another_base_is_refused_and_not_kept(pipe, three_loras):
+    with pytest.raises(AdapterMatchError):
+        pipe.load_lora_weights(three_loras("flux")["fox"], adapter_name="fox")
+    assert pipe.get_active_adapters() == []
+
+
+def test_names_must_be_new_known_and_paired(loaded, loras):
+    with pytest.raises(RequestError, match="loaded already"):
+        loaded.load_lora_weights(loras["fox"], adapter_name="fox")
+    with pytest.raises(UnknownAdapterError, match=r"'owl'.*fox, ink, fog"):
+        loaded.set_adapters(["fox", "owl"])
+    with pytest.raises(UnknownAdapterError, match="'owl'"):
+        loaded.delete_adapters("owl")
+    with pytest.raises(RequestError, match="2 strengths for fox, ink"):
+        loaded.set_adapters(["fox", "ink"], [1.0])
+
+
+def test_fusing_into_the_weights_is_not_offered(loaded):
+    with pytest.raises(RequestError, match="merge"):
+        loaded.fuse_lora()

@@ -1,0 +1,51 @@
+"""The registry finds the methods by reading their folder, and says what it knows when it is asked for another."""
+
+import sys
+import types
+
+import pytest
+
+from pipelines.errors import SettingError, UnknownMethodError
+from pipelines.methods import merge
+from pipelines.methods.switch import Switch
+from pipelines.registry import collect, create, methods
+
+
+def test_every_file_of_the_folder_is_found():
+    assert {"merge", "switch", "composite"} <= set(methods())
+    assert list(methods()) == sorted(methods())
+
+
+def test_a_name_taken_twice_names_both_files(tmp_path):
+    other = types.ModuleType("pipelines.methods.other")
+    code = compile(
+        "from dataclasses import dataclass\nfrom pipelines.methods.merge import Merge as _Merge\n"
+        "@dataclass(frozen=True)\nclass Other(_Merge):\n    pass\n",
+        str(tmp_path / "other.py"),
+        "exec",
+    )
+    other.__file__ = str(tmp_path / "other.py")
+    sys.modules[other.__name__] = other
+    try:
+        exec(code, vars(other))
+        with pytest.raises(TypeError, match=r"called 'merge': .*(other.py and .*merge.py|merge.py and .*other.py)"):
+            collect([merge, other])
+    finally:
+        del sys.modules[other.__name__]
+
+
+def test_a_method_is_made_with_its_settings():
+    assert create("switch", {"switch_every": 3}) == Switch(switch_every=3)
+    assert create("switch") == Switch()
+
+
+def test_an_unknown_method_lists_the_known_ones():
+    with pytest.raises(UnknownMethodError, match=r"'swich'.*composite, merge, switch.*Did you mean 'switch'"):
+        create("swich")
+
+
+def test_an_unknown_setting_lists_the_known_ones():
+    with pytest.raises(SettingError, match=r"switch has no setting 'every'.*switch_every"):
+        create("switch", {"every": 3})
+    with pytest.raises(SettingError, match="no settings at all"):
+        create("merge", {"every": 3})
