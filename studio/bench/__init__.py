@@ -1,0 +1,1 @@
+"""Measuring: counts and clocks of the runtime against PEFT and diffusers, as rows with the lines they have to hold."""

@@ -1,0 +1,87 @@
+"""C8 and C9: several sets of adapters in one batch, as Composite's passes and as pictures of their own."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from studio.bench.agreement import require_agreement
+from studio.bench.clock import Samples, interleaved, ratio
+from studio.bench.loom_side import LoomSide, plan_of
+from studio.bench.peft_side import PeftSide
+from studio.bench.random_loras import random_loras, strengths
+from studio.bench.rows import Row, row
+from studio.bench.subjects import SKELETON, Subject
+
+SETS = 3
+ROUNDS, QUICK_ROUNDS = 20, 4
+
+
+def measure(quick: bool) -> list[Row]:
+    rounds = QUICK_ROUNDS if quick else ROUNDS
+    composite, pictures = time_composite(SKELETON, rounds), time_pictures(SKELETON, rounds)
+    return [
+        row(
+            "C8",
+            f"process time of a Composite step with {SETS} adapters as one batch over one base call, {SKELETON.title}",
+            ratio(composite, "loom", "base"),
+            anchor=ratio(composite, "peft", "base").value,
+            line=3.0,
+        ),
+        row(
+            "C9",
+            f"process time of {SETS} pictures with {SETS} sets of two adapters in one batch over the same batch "
+            f"without adapters, {SKELETON.title}",
+            ratio(pictures, "loom", "base"),
+            anchor=ratio(pictures, "peft", "base").value,
+            line=1.3,
+        ),
+    ]
+
+
+@torch.no_grad()
+def time_composite(subject: Subject, rounds: int) -> Samples:
+    """Seconds of one Composite step: `loom` in one batch, `peft` by three switches and calls; and of a `base` call.
+
+    Raises LoomError when the two means of the predictions do not agree.
+    """
+    base, inputs = subject.build(), subject.inputs()
+    loras = random_loras(base, SETS)
+    gates = strengths(list(loras))
+    peft, loom = PeftSide(subject.build(), loras), LoomSide(subject.build(), loras)
+
+    def one_by_one() -> Tensor:
+        return torch.stack([peft.predict({name: gate}, inputs) for name, gate in gates.items()]).mean(dim=0)
+
+    with loom.running(plan_of("composite", gates), inputs) as call:
+        require_agreement(call(), one_by_one(), without=base(**inputs, return_dict=False)[0])
+        return interleaved({"base": lambda: base(**inputs), "loom": call, "peft": one_by_one}, rounds)
+
+
+@torch.no_grad()
+def time_pictures(subject: Subject, rounds: int) -> Samples:
+    """Seconds of a batch of three pictures: `base`, `loom` with a set of two adapters for each, `peft` one by one.
+
+    Raises LoomError when a picture does not get its own set.
+    """
+    base = subject.build()
+    batch, singles = subject.inputs(batch=SETS), [subject.inputs(batch=1, first=index) for index in range(SETS)]
+    loras = random_loras(base, 2 * SETS)
+    names = list(loras)
+    sets = [strengths(names[2 * index : 2 * index + 2]) for index in range(SETS)]
+    peft, loom = PeftSide(subject.build(), loras), LoomSide(subject.build(), loras)
+    for name, adapter in loras.items():
+        loom.bank.attach(name, adapter)
+    bank = loom.bank.denoiser
+
+    def one_by_one() -> Tensor:
+        return torch.cat([peft.predict(gates, inputs) for gates, inputs in zip(sets, singles, strict=True)])
+
+    with bank.open(names, compiled=False):
+
+        def one_batch() -> Tensor:
+            bank.activate(sets)
+            return loom.pipe.unet(**batch, return_dict=False)[0]
+
+        require_agreement(one_batch(), one_by_one(), without=base(**batch, return_dict=False)[0])
+        return interleaved({"base": lambda: base(**batch), "loom": one_batch, "peft": one_by_one}, rounds)

@@ -1,0 +1,31 @@
+"""Which rows a suite has, and a run of it: `run("runtime")` gives the document that `loom bench runtime` prints."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from studio.bench.clock import one_thread
+from studio.bench.rows import Row
+from studio.results import commit
+from studio.versions import package_versions
+
+GROUPS = {"runtime": ("kernels", "forward_time", "switching", "loading", "batches", "graphs", "memory")}
+
+
+def run(suite: str, *, quick: bool = False, on_row: Callable[[Row], None] | None = None) -> dict[str, Any]:
+    """Measure all rows of a suite, on one thread; `quick` takes fewer samples, `on_row` gets each row when it is there.
+
+    Raises LoomError when what is to be compared does not compute the same.
+    """
+    rows: list[Row] = []
+    with one_thread():
+        for group in GROUPS[suite]:
+            found: list[Row] = importlib.import_module(f"studio.bench.{suite}.{group}").measure(quick)
+            for each in found:
+                rows.append(each)
+                if on_row is not None:
+                    on_row(each)
+    command = f"loom bench {suite} --json{' --quick' if quick else ''}"
+    return {"command": command, "commit": commit(), "versions": package_versions(), "rows": rows}

@@ -1,0 +1,53 @@
+"""What the runtime adds to a call is exact: two kernels per layer, PEFT's arithmetic, no new graph."""
+
+import pytest
+
+from studio.bench.random_loras import RANK
+from studio.bench.runtime import kernels, memory
+from studio.bench.runtime.graphs import EVENTS, loom_graphs, peft_graphs
+from studio.bench.subjects import SDXL, TINY, attention_linears
+
+READS = 4  # of single numbers, where the run stands
+
+
+@pytest.mark.parametrize("adapters", [1, 8])
+def test_two_kernels_per_layer_whatever_the_number_of_adapters(mini, adapters):
+    layers = len(list(attention_linears(mini.build("meta"))))
+    counts = kernels.counts(mini, adapters)
+    assert 0 <= counts.loom.kernels - counts.base.kernels - 2 * layers <= READS
+    assert 0 <= counts.loom_new_gates.kernels - counts.base.kernels - 3 * layers <= READS + 1
+    assert counts.peft.kernels - counts.base.kernels == 4 * adapters * layers
+
+
+def test_the_arithmetic_is_that_of_the_adapters(mini):
+    counts = kernels.counts(mini, adapters=2)
+    assert counts.loom.flops == counts.loom_new_gates.flops == counts.peft.flops
+    inputs = mini.inputs()
+    tokens = {mini.latent_size**2 // 4, inputs["encoder_hidden_states"].shape[1]}  # of the picture and of the text
+    sizes = [linear.in_features + linear.out_features for _, linear in attention_linears(mini.build("meta"))]
+    per_token = 2 * 2 * RANK * sum(sizes)  # two adapters, a multiply-add as two
+    assert min(tokens) * per_token < counts.loom.flops - counts.base.flops < max(tokens) * per_token
+
+
+def test_gates_make_no_new_graphs(mini):
+    found = loom_graphs(mini, EVENTS)
+    assert found.pop("warm-up") == 1
+    assert found == dict.fromkeys(EVENTS, 0)
+
+
+def test_residents_that_are_not_active_take_their_own_bytes(mini):
+    assert memory.extra_memory(mini).one_active <= 1.1
+
+
+@pytest.mark.slow
+def test_sdxl_holds_the_lines():
+    found = kernels.counts(SDXL)
+    base = found.base.kernels
+    assert found.loom.kernels <= found.loom_new_gates.kernels <= 1.70 * base < 8 * base < found.peft.kernels
+    assert found.loom.flops <= 1.05 * found.base.flops
+
+
+@pytest.mark.slow
+def test_peft_makes_new_graphs_where_loom_makes_none():
+    assert sum(loom_graphs(TINY, EVENTS).values()) == 1
+    assert sum(peft_graphs(TINY, EVENTS).values()) > 1
