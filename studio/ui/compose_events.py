@@ -37,10 +37,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Shown:
-    """The job as the page shows it, so that a tick sends only what is new."""
+    """What the page knows of the jobs: those that had not ended when it last looked, and a signature of the view."""
 
-    job_id: str = ""
-    ended: bool = True
+    watched: tuple[str, ...] = ()
     signature: str = ""
 
 
@@ -108,11 +107,11 @@ class ComposeEvents:
         gr.on(
             [view.generate.click, prompt.submit],
             self._guarded(self.generate),
-            [self.strands, self.viewer, *self.fields],
+            [self.strands, self.viewer, self.shown, *self.fields],
             [*job_outputs, view.controls["seed"]],
             **QUICK,
         )
-        view.cancel.click(self._guarded(self.cancel), [self.viewer], job_outputs, **QUICK)
+        view.cancel.click(self._guarded(self.cancel), [self.viewer, self.shown], job_outputs, **QUICK)
         view.timer.tick(self._guarded(self.ticked), [self.shown, self.viewer], job_outputs, **QUICK)
         for area in (view.gallery, view.stage):
             area.act(
@@ -143,7 +142,7 @@ class ComposeEvents:
         return {
             **self._form(values),
             **self._stack(strands, Filters(), prompt, method),
-            **self._job(job, Viewer()),
+            **self._job(job),
             self.view.gallery: self.views.gallery(Viewer()),
             self.view.recipes: self.views.recipes(),
             self.view.words: self.views.words(prompt),
@@ -200,36 +199,25 @@ class ComposeEvents:
             self.view.banner: "",
         }
 
-    def generate(self, strands: list[Strand], viewer: Viewer, *fields: Any) -> Updates:
+    def generate(self, strands: list[Strand], viewer: Viewer, shown: Shown, *fields: Any) -> Updates:
         values = dict(zip(self.names, fields, strict=True))
         if values["new_seed"]:
             values["seed"] = random_seed()
         request = read_form(values, strands, self.workspace.studio.base_model)
-        self.workspace.worker.submit(request)
-        return {
-            **self._job(self.workspace.store.latest(), viewer),
-            self.view.controls["seed"]: request.seed,
-            self.view.banner: "",
-        }
+        job = self.workspace.worker.submit(request)
+        news = self._news(Shown((*shown.watched, job.id)), viewer)
+        return {self.view.banner: "", self.view.controls["seed"]: request.seed, **news}
 
-    def cancel(self, viewer: Viewer) -> Updates:
+    def cancel(self, viewer: Viewer, shown: Shown) -> Updates:
         job = self.workspace.store.latest()
         if job and not job.ended:
             self.workspace.worker.cancel(job.id)
-        return self._job(self.workspace.store.latest(), viewer)
+        return self._news(shown, viewer)
 
     def ticked(self, shown: Shown, viewer: Viewer) -> Updates:
-        """What is new since the last tick: progress, preview, and once the pictures or the error at the end."""
-        job = self.workspace.store.latest()
-        updates = self._job(job, viewer)
-        if updates[self.shown].signature == shown.signature:
-            return {self.shown: shown}
-        before = self.workspace.store.get(shown.job_id) if shown.job_id and not shown.ended else None
-        if before and before.ended:
-            updates[self.view.gallery] = self.views.gallery(viewer)
-            if before.error:
-                updates[self.view.banner] = error_banner(before.error)
-        return updates
+        """What is new since the last tick; nothing is sent where nothing is."""
+        updates = self._news(shown, viewer)
+        return updates if updates[self.shown] != shown else {self.shown: shown}
 
     def gallery_used(self, viewer: Viewer, filters: Filters, event: gr.EventData) -> Updates:
         """A picture was opened, closed, or its settings are to be used."""
@@ -280,17 +268,28 @@ class ComposeEvents:
         controls = {**self.view.controls, "new_seed": self.view.new_seed}
         return {controls[name]: _value(controls[name], value) for name, value in values.items() if name in controls}
 
-    def _job(self, job: Job | None, viewer: Viewer) -> Updates:
+    def _news(self, shown: Shown, viewer: Viewer) -> Updates:
+        """The latest job on the stage, and for every watched job that has ended its pictures or its error."""
+        jobs = [job for job in map(self.workspace.store.get, shown.watched) if job]
+        updates = self._job(self.workspace.store.latest(), tuple(job.id for job in jobs if not job.ended))
+        if any(job.ended for job in jobs):
+            updates[self.view.gallery] = self.views.gallery(viewer)
+        if errors := [job.error for job in jobs if job.ended and job.error]:
+            updates[self.view.banner] = error_banner(errors[-1])
+        return updates
+
+    def _job(self, job: Job | None, watched: tuple[str, ...] = ()) -> Updates:
+        """The stage for `job`, which is watched too from now on if it has not ended."""
         busy = job is not None and not job.ended
+        if job is not None and busy:
+            watched = tuple(dict.fromkeys((*watched, job.id)))
         waiting = self.workspace.store.waiting()
-        parts = (
-            (job.id, job.state, job.phase, job.step, job.preview_serial, job.cancel_requested, waiting) if job else ()
-        )
+        parts = (job.id, job.state, job.phase, job.step, job.preview_serial, job.cancel_requested) if job else ()
         return {
             self.view.stage: self.views.stage(job),
             self.view.cancel: gr.Button(interactive=job is not None and busy and not job.cancel_requested),
-            self.view.timer: gr.Timer(active=busy),
-            self.shown: Shown(job.id if job else "", not busy, json.dumps(parts)),
+            self.view.timer: gr.Timer(active=bool(watched)),
+            self.shown: Shown(watched, json.dumps((*parts, waiting))),
         }
 
     def _guarded(self, handler: Callable[..., Updates]) -> Callable[..., Updates]:

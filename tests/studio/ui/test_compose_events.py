@@ -1,0 +1,131 @@
+"""The events of the Compose tab, called as the page calls them: what is sent, and that nothing gets lost in between."""
+
+import gc
+import time
+
+import gradio as gr
+import pytest
+
+from pipelines.errors import OutputError
+from studio.ui.compose_events import ComposeEvents, Shown
+from studio.ui.compose_layout import lay_out
+from studio.ui.compose_views import Filters, Viewer
+from studio.ui.form import read_draft
+from studio.ui.stack import Strand
+from studio.ui.workspace import Workspace
+
+
+# Gradio leaves the event loop that it makes for a page to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
+
+@pytest.fixture
+def events(quick_studio):
+    workspace = Workspace.open(quick_studio)
+    with gr.Blocks(analytics_enabled=False) as page:
+        events = ComposeEvents(lay_out(), workspace)
+        events.connect(page)
+    yield events
+    workspace.close()
+    del page
+    gc.collect()  # while the warnings about Gradio's loops are still ignored
+
+
+def fields(events, **changes):
+    values = {**read_draft({}), "prompt": "an owlet", "num_inference_steps": 2, **changes}
+    return [values[name] for name in events.names]
+
+
+def until_told(events, shown, component):
+    """Tick as the page does until there is something new for `component`; returns it."""
+    for _ in range(500):
+        updates = events.ticked(shown, Viewer())
+        if component in updates:
+            return updates[component]
+        shown = updates[events.shown]
+        time.sleep(0.01)
+    raise AssertionError("the page was told nothing")
+
+
+def settled(events):
+    while (job := events.workspace.store.latest()) is None or not job.ended:
+        time.sleep(0.005)
+    return job
+
+
+def test_a_finished_picture_reaches_the_gallery(events):
+    updates = events.generate([Strand("owlet")], Viewer(), Shown(), *fields(events, seed=9))
+    view = until_told(events, updates[events.shown], events.view.gallery)
+    assert settled(events).outputs[0] in view
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_an_error_is_told_however_soon_the_job_fails(events, quick_studio, monkeypatch, wait):
+    def fail(index):
+        raise OutputError("x.png could not be written", found="No space left on device")
+
+    quick_studio.before_step = fail
+    submit = events.workspace.worker.submit
+
+    def submit_and_wait(request):
+        job = submit(request)
+        if wait:
+            settled(events)
+        return job
+
+    monkeypatch.setattr(events.workspace.worker, "submit", submit_and_wait)
+    updates = events.generate([], Viewer(), Shown(), *fields(events))
+    told = updates[events.view.banner] or until_told(events, updates[events.shown], events.view.banner)
+    assert "No space left on device" in told
+
+
+def test_every_job_of_a_queue_is_told_of(events):
+    shown = Shown()
+    for seed in range(3):
+        shown = events.generate([], Viewer(), shown, *fields(events, seed=seed))[events.shown]
+    for _ in range(500):
+        updates = events.ticked(shown, Viewer())
+        shown = updates[events.shown]
+        if not shown.watched:
+            break
+        time.sleep(0.01)
+    assert shown.watched == ()
+    assert updates[events.view.timer].active is False
+    assert len(events.workspace.gallery.pictures()[0]) == 3
+
+
+def test_nothing_is_sent_where_nothing_is_new(events):
+    shown = events.ticked(Shown(), Viewer())[events.shown]
+    assert events.ticked(shown, Viewer()) == {events.shown: shown}
+
+
+def test_opening_the_page_brings_back_form_stack_and_job(events):
+    events.generate([], Viewer(), Shown(), *fields(events))
+    kept = {"prompt": "kept words", "seed": 4}
+    updates = events.opened(kept, [{"name": "crown", "strength": 0.3}])
+    assert updates[events.view.controls["prompt"]] == "kept words"
+    assert updates[events.strands] == [Strand("crown", 0.3)]
+    assert "crown" in updates[events.view.stack]
+    assert "data-job" in updates[events.view.stage]
+
+
+def test_a_trigger_is_inserted_only_if_it_belongs_to_the_lora(events):
+    card = events.workspace.studio.library.find("owlet")
+
+    def press(word):
+        event = gr.EventData(None, {"action": "trigger", "id": card.id, "value": word})
+        return events.shelf_used([], Filters(), "a cat", "merge", event)
+
+    assert press("owlet") == {events.view.controls["prompt"]: "a cat, owlet"}
+    assert press("something else") == {}
+
+
+@pytest.mark.parametrize("data", [{}, {"action": "toggle", "id": "a_nonsense"}, {"action": 5}, "text", None])
+def test_nonsense_from_a_browser_changes_nothing(events, data):
+    event = gr.EventData(None, data)
+    handler = events._guarded(events.shelf_used)
+    updates = handler([Strand("owlet")], Filters(), "x", "merge", event)
+    assert events.strands not in updates
+    assert events._guarded(events.gallery_used)(
+        Viewer(), Filters(), gr.EventData(None, {"action": "use", "name": "../x"})
+    )
