@@ -14,7 +14,6 @@ from studio.ui.form import read_draft
 from studio.ui.stack import Strand
 from studio.ui.workspace import Workspace
 
-
 # Gradio leaves the event loop that it makes for a page to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
