@@ -93,7 +93,7 @@ def test_a_path_that_leads_nowhere_says_so(pipe, tmp_path):
 
 def test_a_lora_of_another_base_is_refused_and_not_kept(pipe, three_loras):
     with pytest.raises(AdapterMatchError):
-        pipe.load_lora_weights(three_loras("flux")["fox"], adapter_name="fox")
+        pipe.load_lora_weights(three_loras("flux")["fog"], adapter_name="fog")
     assert pipe.get_active_adapters() == []
 
 
