@@ -85,6 +85,11 @@ def average_gradients(accelerator: Accelerator, parameters: Sequence[nn.Paramete
         gradient.copy_(part.view_as(gradient))
 
 
+def mean_over_processes(accelerator: Accelerator, value: torch.Tensor) -> float:
+    """Mean of a scalar over all processes."""
+    return float(value if accelerator.num_processes == 1 else accelerator.reduce(value, reduction="mean"))  # pyright: ignore
+
+
 def agreed(accelerator: Accelerator, claim: bool) -> bool:
     """True in every process if it is in any: processes stop together or not at all."""
     if accelerator.num_processes == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pipelines.training.checkpoint import Checkpoint, optimiser_moments, restore
 from pipelines.training.data import TrainingData
 from pipelines.training.draws import Draws
 from pipelines.training.load_check import added_conditions
-from pipelines.training.machine import average_gradients
+from pipelines.training.machine import average_gradients, mean_over_processes
 from pipelines.training.objective import prediction_target, timestep_weights, training_scheduler
 from pipelines.training.settings import LoraTraining, learning_rate_factor
 
@@ -87,8 +88,8 @@ class Trainer:
         parameters = list(self.parameters.values())
         average_gradients(accelerator, parameters)
         grad_norm = accelerator.clip_grad_norm_(parameters, settings.max_grad_norm or float("inf"))  # pyright: ignore
-        loss_value = float(total)
-        if not torch.isfinite(total):
+        loss_value = mean_over_processes(accelerator, total)
+        if not math.isfinite(loss_value):
             raise TrainingError(
                 f"the loss is not finite in step {self.step_count + 1}",
                 found=str(loss_value),
