@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130  # what shells expect of a command that Ctrl-C ended
 # What teaches the small pocket base a concept; for larger bases the defaults of LoraTraining are the usual ones.
-CONCEPT_SETTINGS: Mapping[str, Any] = {"targets": "full", "learning_rate": 1e-3, "steps": 400, "batch_size": 16}
+CONCEPT_SETTINGS: Mapping[str, Any] = {
+    "rank": 4,
+    "targets": "full",
+    "learning_rate": 2e-3,
+    "schedule": "cosine",
+    "steps": 140,
+    "batch_size": 16,
+    "caption_dropout": 0.1,
+    "sample_guidance": 3.0,
+}
 
 group = typer.Typer(help="Train LoRAs.", no_args_is_help=True)
 
@@ -32,8 +41,10 @@ def lora(
     data: Annotated[
         Path | None, typer.Option(help="Folder of pictures, captions in .txt files beside them or in metadata.jsonl.")
     ] = None,
-    concept: Annotated[str, typer.Option(help="Or a concept of the pocket world, such as owlet.")] = "",
-    count: Annotated[int, typer.Option(min=1, help="How many pictures of the concept to draw.")] = 32,
+    concept: Annotated[
+        str, typer.Option(help="Or a concept of the pocket world, such as owlet; sets what teaches it.")
+    ] = "",
+    count: Annotated[int, typer.Option(min=1, help="How many pictures of the concept to draw.")] = 48,
     caption: Annotated[str, typer.Option(help="Caption of pictures that have none.")] = "",
     base: Annotated[str, typer.Option(help="Base model: a name, hub id, folder or file.")] = "pocket",
     title: Annotated[str, typer.Option(help="Title in the library (default: the file's name).")] = "",
