@@ -19,7 +19,7 @@ from pipelines.runtime.targets import denoiser_of, is_compiled, text_encoders_of
 if TYPE_CHECKING:
     from pipelines.adapters.factors import Adapter, LoraFactors
 
-MAX_STACKS = 32  # sets of adapters whose stacks are kept; a set beyond that is stacked anew when it returns
+MAX_STACKS = 8  # sets of several adapters whose stacks are kept; a set beyond that is stacked anew when it returns
 MAX_RESIDENTS = 32  # adapters kept on the device; the one used longest ago makes room
 
 
@@ -62,6 +62,9 @@ class ModelBank:
         self._graphed = tuple(other for other in self._graphed if other != name)
         for names in [names for names in self._stacks if name in names]:
             del self._stacks[names]
+            for other in set(names) - {name}:
+                for factors in self._residents[other].values():
+                    factors.leave_stack()
         self._residents.pop(name, None)
 
     def touched_by(self, gates: Gates) -> Gates:
@@ -69,11 +72,9 @@ class ModelBank:
         return {name: gate for name, gate in gates.items() if gate and name in self._residents}
 
     def activate(self, passes: Sequence[Gates]) -> None:
-        """Let the adapters act with the gates of each pass of the next batch; only those that are open anywhere cost
-        work.
+        """Let the adapters act with the gates of each pass of the next batch; only those that open in one cost work.
 
-        In a compiled model the set is fixed for the run instead, so that every switch is a write of gates into one
-        graph.
+        In a compiled model the set is fixed for the run instead: every switch is a write of gates into one graph.
         """
         names = self._fixed
         if names is None:
@@ -116,18 +117,16 @@ class ModelBank:
                 placed[path] = replace(factors, self._layers[path].module, device)
 
     def _covering(self, names: Sequence[str]) -> tuple[str, ...]:
-        """The set to run in a compiled model:
-
-        the last one if it holds these adapters, so that leaving one out is free.
-        """
+        """The set to run in a compiled model: the last one if it holds these adapters, so that one may be left out."""
         wanted = tuple(name for name in self._residents if name in names)
         return self._graphed if set(wanted) <= set(self._graphed) else wanted
 
     def _stack(self, names: tuple[str, ...]) -> Stack:
         if names not in self._stacks:
             self._stacks[names] = self._new_stack(names)
-            if len(self._stacks) > MAX_STACKS:
-                self._stacks.popitem(last=False)
+            of_several = [names for names in self._stacks if len(names) > 1]
+            if len(of_several) > MAX_STACKS:
+                del self._stacks[of_several[0]]
         self._stacks.move_to_end(names)
         return self._stacks[names]
 

@@ -43,8 +43,10 @@ class Stack:
         if passes != len(self._written):
             for update, view in zip(self.updates.values(), views, strict=True):
                 update.gate = view
+        scale = values[0][0] if len(set(values[0])) == passes == 1 else None
         for update in self.updates.values():
             update.stale = True
+            update.scale = scale
         self._written = values
 
     def stack_now(self) -> None:

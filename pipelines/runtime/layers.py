@@ -2,9 +2,10 @@
 
     y = base(x) + B (g * (A x))        A [R d_in], B^T [R d_out], g [R]: all active adapters stacked along R
 
-The base module itself, its weights and its place in the tree stay as they are. While all samples share the gates, g is
-folded into the smaller of A and B once per change of gates, so that an update costs two kernels whatever the number of
-adapters; with gates per pass (`Composite` as one batch) or under torch.compile it stays a multiplication of its own.
+The base module itself, its weights and its place in the tree stay as they are. While all samples share the gates, an
+update costs two kernels whatever the number of adapters: equal gates are a factor of the second product, others are
+folded into the smaller of A and B once per change. With gates per pass (`Composite` as one batch) and under
+torch.compile the gates are a multiplication of their own.
 """
 
 from __future__ import annotations
@@ -19,31 +20,39 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
+@dataclass
 class PlacedFactors:
-    """The factors of one adapter at one layer, ready to multiply: `down` [r d_in] or [r in kh kw], `up` [r d_out]."""
+    """The factors of one adapter at one layer, ready to multiply: `down` [r d_in] or [r in kh kw], `up` [r d_out].
+
+    Once they were stacked with others they are a view of the stack, so that nothing is held twice.
+    """
 
     down: Tensor
     up: Tensor
+
+    def leave_stack(self) -> None:
+        """Take a copy of one's own where the stack is to be freed."""
+        if self.down.untyped_storage().nbytes() > self.down.nbytes:
+            self.down, self.up = self.down.clone(), self.up.clone()
 
 
 class Update:
     """The stacked updates of one set of adapters at one layer, and the gates they are under.
 
-    `owners` says for each of the factors which adapter of the set it belongs to. Stacking and folding happen at the
-    first forward that needs them, never when gates are written. `gate` [n R] is a view of the one tensor that holds the
-    gates of the whole model; n is the number of passes in a batch.
+    `owners` says for each of the factors which adapter of the set it belongs to. `gate` [n R] is a view of the one
+    tensor that holds the gates of the whole model, n the number of passes in a batch; `scale` is the gate where it is
+    one for all. Stacking and folding happen at the first forward that needs them, never when gates are written.
     """
 
-    __slots__ = ("_down", "_folded", "_up", "gate", "owners", "sources", "stale")
+    __slots__ = ("_folded", "_stacked", "gate", "owners", "scale", "sources", "stale")
 
     def __init__(self, sources: Sequence[PlacedFactors], owners: Sequence[int]) -> None:
         self.sources = tuple(sources)
         self.owners = tuple(owners)
         self.gate: Tensor = torch.empty(0)
+        self.scale: float | None = None
         self.stale = True  # whether the gates changed since they were folded
-        self._down: Tensor | None = None
-        self._up: Tensor | None = None
+        self._stacked: tuple[Tensor, Tensor] | None = None
         self._folded: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -52,23 +61,30 @@ class Update:
 
     def stacked(self) -> tuple[Tensor, Tensor]:
         """A [R ...] and B^T [R d_out] of all adapters; one adapter alone is used in place, without a copy."""
-        if self._down is None or self._up is None:
-            alone = len(self.sources) == 1
-            self._down = self.sources[0].down if alone else torch.cat([source.down for source in self.sources])
-            self._up = self.sources[0].up if alone else torch.cat([source.up for source in self.sources])
-        return self._down, self._up
+        if len(self.sources) == 1:
+            return self.sources[0].down, self.sources[0].up
+        if self._stacked is None:
+            down = torch.cat([source.down for source in self.sources])
+            up = torch.cat([source.up for source in self.sources])
+            downs, ups = torch.split(down, self.ranks), torch.split(up, self.ranks)
+            for source, its_down, its_up in zip(self.sources, downs, ups, strict=True):
+                source.down, source.up = its_down, its_up
+            self._stacked = down, up
+        return self._stacked
 
-    def folded(self) -> tuple[Tensor, Tensor]:
-        """A and B^T with the gates of the only pass multiplied into the smaller of the two."""
+    def weighted(self) -> tuple[Tensor, Tensor, float]:
+        """A, B^T and a factor such that their product is the update under the gates of the only pass."""
+        down, up = self.stacked()
+        if self.scale is not None:
+            return down, up, self.scale
         if self.stale or self._folded is None:
-            down, up = self.stacked()
             if down[0].numel() <= up.shape[1]:
                 gate = self.gate.view(-1, *(1,) * (down.ndim - 1))
                 self._folded = torch.mul(down, gate, out=torch.empty_like(down)), up
             else:
                 self._folded = down, torch.mul(up, self.gate.view(-1, 1), out=torch.empty_like(up))
             self.stale = False
-        return self._folded
+        return *self._folded, 1.0
 
 
 class LowRankLayer(ABC):
@@ -108,14 +124,14 @@ class LowRankLinear(LowRankLayer):
         if update is None:
             return y
         if _shares_gates(update):
-            down, up = update.folded()
+            down, up, scale = update.weighted()
             h = F.linear(x, down)
         else:
-            down, up = update.stacked()
+            (down, up), scale = update.stacked(), 1.0
             h = _gated(F.linear(x, down), update.gate[:, None])
         if up.dtype is not y.dtype:  # autocast
             up = up.to(y.dtype)
-        y.view(-1, up.shape[1]).addmm_(h.view(-1, up.shape[0]), up)  # [(...) d_out] += [(...) R] [R d_out]
+        y.view(-1, up.shape[1]).addmm_(h.view(-1, up.shape[0]), up, alpha=scale)  # [(...) d_out] += [(...) R] [R d_out]
         return y
 
 
@@ -129,13 +145,15 @@ class LowRankConv(LowRankLayer):
             return y
         convolve: Any = self.module._conv_forward  # keeps stride, padding, padding mode and dilation of the base
         if _shares_gates(update):
-            down, up = update.folded()
+            down, up, scale = update.weighted()
             h = convolve(x, down, None)
         else:
-            down, up = update.stacked()
+            (down, up), scale = update.stacked(), 1.0
             h = _gated(convolve(x, down, None), update.gate[:, None, :, None, None])
         up = up.to(y.dtype).t().expand(len(y), -1, -1)
-        y.view(*y.shape[:2], -1).baddbmm_(up, h.view(*h.shape[:2], -1))  # [b d_out (h w)] += [b d_out R] [b R (h w)]
+        y.view(*y.shape[:2], -1).baddbmm_(
+            up, h.view(*h.shape[:2], -1), alpha=scale
+        )  # [b d_out (h w)] += [b d_out R] [b R (h w)]
         return y
 
 

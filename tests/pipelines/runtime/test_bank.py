@@ -109,9 +109,25 @@ def test_residents_follow_the_model_to_another_dtype(model, bank):
 
 def test_old_stacks_make_room(bank, monkeypatch):
     monkeypatch.setattr(bank_module, "MAX_STACKS", 1)
-    for name in ("fox", "ink", "fox"):
-        bank.activate([{name: 1.0}])
-        assert list(bank._stacks) == [(name,)]
+    bank.attach("fog", {"a": lora(1, seed=2)})
+    for names in (("fox", "ink"), ("ink", "fog"), ("fox", "ink")):
+        bank.activate([dict.fromkeys(names, 1.0)])
+        assert list(bank._stacks) == [names]
+    bank.activate([{"fog": 1.0}])  # a stack of one is no copy and does not count
+    assert list(bank._stacks) == [("fox", "ink"), ("fog",)]
+
+
+def test_detaching_frees_the_stack_and_keeps_the_others_right(model, bank):
+    x = torch.randn(1, 4)
+    with bank.open(("fox", "ink"), compiled=False):
+        bank.activate([{"fox": 1.0, "ink": 1.0}])
+        model["a"](x)
+    bank.detach("ink")
+    kept = bank._residents["fox"]["a"]
+    assert kept.down.untyped_storage().nbytes() == kept.down.nbytes
+    with bank.open(("fox",), compiled=False):
+        bank.activate([{"fox": 1.0}])
+        torch.testing.assert_close(model["a"](x), x @ (model["a"].weight + lora(2).delta()).t() + model["a"].bias)
 
 
 def test_pipelines_of_the_same_models_share_a_bank(pipes, three_adapters):

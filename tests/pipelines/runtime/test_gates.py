@@ -32,6 +32,17 @@ def test_an_adapter_that_is_not_named_is_shut():
     assert second.gate.tolist() == [[0.0, 1.0, 1.0, 1.0]]
 
 
+def test_one_gate_for_all_is_known_as_such():
+    stack, first, second = stack_of_two_layers()
+    for gates, scale in (
+        ([{"a": 0.5, "b": 0.5}], 0.5),
+        ([{"a": 0.5, "b": 0.6}], None),
+        ([{"a": 0.5, "b": 0.5}] * 2, None),
+    ):
+        stack.write(gates)
+        assert first.scale == second.scale == scale
+
+
 def test_each_pass_has_a_row():
     stack, first, second = stack_of_two_layers()
     stack.write([{"a": 1.0}, {"b": 2.0}])

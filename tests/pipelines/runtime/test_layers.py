@@ -84,6 +84,29 @@ def test_new_gates_are_folded_at_the_next_forward():
     torch.testing.assert_close(module(x), layer.base(x) + x @ (down.t() @ torch.diag(2 * GATES[0]) @ up))
 
 
+def test_a_gate_of_all_adapters_needs_no_folded_copy():
+    module, down, up, x = nn.Linear(4, 4), torch.randn(3, 4), torch.randn(3, 4), torch.randn(1, 4)
+    layer = LowRankLinear(module)
+    layer.update = update_of(down, up, torch.full((1, 3), 0.7))
+    layer.update.scale = 0.7
+    layer.hook()
+    torch.testing.assert_close(module(x), layer.base(x) + 0.7 * x @ down.t() @ up)
+    stacked = layer.update.stacked()
+    assert all(mine is its for mine, its in zip(layer.update.weighted()[:2], stacked, strict=True))
+
+
+def test_stacked_factors_are_held_once():
+    update = update_of(torch.randn(3, 4), torch.randn(3, 4), GATES)
+    down, up = update.stacked()
+    for source in update.sources:
+        assert source.down.untyped_storage().data_ptr() == down.untyped_storage().data_ptr()
+        assert source.up.untyped_storage().data_ptr() == up.untyped_storage().data_ptr()
+    assert torch.equal(torch.cat([source.down for source in update.sources]), down)
+    update.sources[0].leave_stack()
+    assert torch.equal(update.sources[0].down, down[:2])
+    assert update.sources[0].down.untyped_storage().nbytes() == update.sources[0].down.nbytes
+
+
 def test_half_precision_keeps_the_gate_exact():
     module = nn.Linear(4, 4, dtype=torch.bfloat16)
     factors = [PlacedFactors(torch.eye(4, dtype=torch.bfloat16), torch.eye(4, dtype=torch.bfloat16))]
