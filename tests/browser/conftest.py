@@ -86,10 +86,11 @@ def studio_page(chromium, tiny_pocket, library_folder, tmp_path_factory):
     """A studio on a tiny random base, served as `loom studio` serves it."""
     outputs = tmp_path_factory.mktemp("outputs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launch_module, "Studio", UnhurriedStudio)
-        patch.setattr(launch_module, "library_roots", lambda folders: [library_folder])
         patch.setenv("GRADIO_TEMP_DIR", "")  # launch sets it; put back at the end
-        running = launch(base_model=str(tiny_pocket), output_dir=outputs, block=False)
+        with pytest.MonkeyPatch.context() as tiny:  # for this page alone: other pages have the true library
+            tiny.setattr(launch_module, "Studio", UnhurriedStudio)
+            tiny.setattr(launch_module, "library_roots", lambda folders: [library_folder])
+            running = launch(base_model=str(tiny_pocket), output_dir=outputs, block=False)
         yield running
         running.close()
         gc.collect()  # while the warnings about Gradio's loops are still ignored
