@@ -1,8 +1,8 @@
 """What happens in the Compose tab: every event of its components, and nothing about how they look.
 
 The stack lives on the server while the page is open and is mirrored into the browser, as is the whole form, so that
-a reload brings both back. Events take milliseconds, so they skip Gradio's queue, which would run them one at a time
-for all pages.
+a reload brings both back. Events run one after the other: two quick clicks would otherwise both start from the stack
+as it was before either, and the later answer could be shown first. Each takes milliseconds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from studio.ui.stack import Strand, edited, read_stack, toggled, with_word, writ
 from studio.ui.words_view import replaced
 from studio.ui.workspace import Workspace
 
-QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+IN_ORDER: dict[str, Any] = {**QUIET, "concurrency_id": "compose", "concurrency_limit": 1}
 STORAGE_SECRET = "loom"  # what is kept in the browser is no secret: the prompt and the stack of the person at it
 Updates = dict[Any, Any]
 logger = logging.getLogger(__name__)
@@ -70,28 +71,28 @@ class ComposeEvents:
             self._guarded(self.opened),
             [self.kept_form, self.kept_stack],
             [*form_outputs, *job_outputs, view.recipes, view.words],
-            **QUICK,
+            **IN_ORDER,
         )
         view.search.change(
             self._guarded(self.searched),
             [view.search, self.filters, self.strands],
             [view.shelf, self.filters, view.banner],
             trigger_mode="always_last",
-            **QUICK,
+            **IN_ORDER,
         )
         view.shelf.act(
             self._guarded(self.shelf_used),
             context,
             [*stack_outputs, self.filters, prompt, view.search, view.banner],
             trigger_mode="multiple",
-            **QUICK,
+            **IN_ORDER,
         )
         view.stack.act(
             self._guarded(self.stack_used),
             context,
             [*stack_outputs, prompt, view.banner],
             trigger_mode="multiple",
-            **QUICK,
+            **IN_ORDER,
         )
         gr.on(
             [prompt.change, method.change],
@@ -99,38 +100,39 @@ class ComposeEvents:
             [prompt, self.strands, method],
             [view.words, view.stack, view.banner],
             trigger_mode="always_last",
-            **QUICK,
+            **IN_ORDER,
         )
-        view.words.act(self._guarded(self.word_replaced), [prompt], [prompt, view.banner], **QUICK)
-        view.recipes.act(self._guarded(self.recipe_used), [self.filters], form_outputs, **QUICK)
-        view.dice.click(random_seed, None, view.controls["seed"], **QUICK)
+        view.words.act(self._guarded(self.word_replaced), [prompt], [prompt, view.banner], **IN_ORDER)
+        view.recipes.act(self._guarded(self.recipe_used), [self.filters], form_outputs, **IN_ORDER)
+        view.dice.click(random_seed, None, view.controls["seed"], **IN_ORDER)
         gr.on(
             [view.generate.click, prompt.submit],
             self._guarded(self.generate),
             [self.strands, self.viewer, self.shown, *self.fields],
             [*job_outputs, view.controls["seed"]],
-            **QUICK,
+            **IN_ORDER,
         )
-        view.cancel.click(self._guarded(self.cancel), [self.viewer, self.shown], job_outputs, **QUICK)
-        view.timer.tick(self._guarded(self.ticked), [self.shown, self.viewer], job_outputs, **QUICK)
+        view.cancel.click(self._guarded(self.cancel), [self.viewer, self.shown], job_outputs, **IN_ORDER)
+        view.timer.tick(self._guarded(self.ticked), [self.shown, self.viewer], job_outputs, **IN_ORDER)
         for area in (view.gallery, view.stage):
             area.act(
                 self._guarded(self.gallery_used),
                 [self.viewer, self.filters],
                 [view.gallery, self.viewer, *form_outputs],
-                **QUICK,
+                **IN_ORDER,
             )
         view.picture.upload(
-            self._guarded(self.picture_dropped), [view.picture, self.filters], [view.picture, *form_outputs], **QUICK
+            self._guarded(self.picture_dropped), [view.picture, self.filters], [view.picture, *form_outputs], **IN_ORDER
         )
-        view.banner.act(lambda: "", None, view.banner, **QUICK)
+        view.banner.act(lambda: "", None, view.banner, **IN_ORDER)
         gr.on(
             [field.change for field in self.fields],
             None,
             self.fields,
             self.kept_form,
             js=_as_object(self.names),
-            **QUICK,
+            queue=False,
+            **QUIET,
         )
 
     def opened(self, kept_form: object, kept_stack: object) -> Updates:
