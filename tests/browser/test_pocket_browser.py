@@ -4,7 +4,6 @@ import gc
 
 import pytest
 
-from studio.pocket import adapters_path
 from studio.record import read_record
 from studio.ui.launch import launch
 from studio.ui.recipes import RECIPES
@@ -12,7 +11,6 @@ from studio.ui.recipes import RECIPES
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-    pytest.mark.skipif(not any(adapters_path().glob("*.safetensors")), reason="the pocket LoRAs are not trained yet"),
 ]
 
 
