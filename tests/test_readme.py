@@ -87,4 +87,4 @@ def test_the_notebook_example_draws_a_picture():
     exec(NOTEBOOK, names)
     picture = names["picture"]
     assert picture.width == picture.height
-    assert len(set(picture.convert("RGB").getdata())) > 50
+    assert len(set(picture.convert("RGB").get_flattened_data())) > 50
