@@ -4,8 +4,9 @@
 
 The base module itself, its weights and its place in the tree stay as they are. While all samples share the gates, an
 update costs two kernels whatever the number of adapters: equal gates are a factor of the second product, others are
-folded into the smaller of A and B once per change. With gates per pass (`Composite` as one batch) and under
-torch.compile the gates are a multiplication of their own.
+folded into the smaller of A and B once per change. Where the adapters together have more numbers than their update,
+R (d_in + d_out) > d_in d_out, the update itself is kept and costs one kernel. With gates per pass (`Composite` as one
+batch) and under torch.compile the gates are a multiplication of their own.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Update:
     one for all. Stacking and folding happen at the first forward that needs them, never when gates are written.
     """
 
-    __slots__ = ("_folded", "_stacked", "gate", "owners", "scale", "sources", "stale")
+    __slots__ = ("_delta", "_folded", "_stacked", "dense", "gate", "owners", "scale", "sources", "stale")
 
     def __init__(self, sources: Sequence[PlacedFactors], owners: Sequence[int]) -> None:
         self.sources = tuple(sources)
@@ -52,6 +53,9 @@ class Update:
         self.gate: Tensor = torch.empty(0)
         self.scale: float | None = None
         self.stale = True  # whether the gates changed since they were folded
+        into, out = sources[0].down[0].numel(), sources[0].up.shape[1]
+        self.dense = sources[0].down.ndim == 2 and sum(self.ranks) * (into + out) > into * out
+        self._delta: Tensor | None = None
         self._stacked: tuple[Tensor, Tensor] | None = None
         self._folded: tuple[Tensor, Tensor] | None = None
 
@@ -85,6 +89,14 @@ class Update:
                 self._folded = down, torch.mul(up, self.gate.view(-1, 1), out=torch.empty_like(up))
             self.stale = False
         return *self._folded, 1.0
+
+    def delta(self) -> Tensor:
+        """A^T diag(g) B^T [d_in d_out] under the gates of the only pass."""
+        if self.stale or self._delta is None:
+            down, up = self.stacked()
+            self._delta = torch.mul(down, self.gate.view(-1, 1), out=torch.empty_like(down)).t() @ up
+            self.stale = False
+        return self._delta
 
 
 class LowRankLayer(ABC):
@@ -124,13 +136,16 @@ class LowRankLinear(LowRankLayer):
         if update is None:
             return y
         if _shares_gates(update):
+            if update.dense:
+                delta = _as(y, update.delta())
+                y.view(-1, y.shape[-1]).addmm_(_as(y, x).reshape(-1, x.shape[-1]), delta)
+                return y
             down, up, scale = update.weighted()
             h = F.linear(x, down)
         else:
             (down, up), scale = update.stacked(), 1.0
             h = _gated(F.linear(x, down), update.gate[:, None])
-        if up.dtype is not y.dtype:  # autocast
-            up = up.to(y.dtype)
+        up = _as(y, up)
         y.view(-1, up.shape[1]).addmm_(h.view(-1, up.shape[0]), up, alpha=scale)  # [(...) d_out] += [(...) R] [R d_out]
         return y
 
@@ -150,7 +165,7 @@ class LowRankConv(LowRankLayer):
         else:
             (down, up), scale = update.stacked(), 1.0
             h = _gated(convolve(x, down, None), update.gate[:, None, :, None, None])
-        up = up.to(y.dtype).t().expand(len(y), -1, -1)
+        up = _as(y, up).t().expand(len(y), -1, -1)
         y.view(*y.shape[:2], -1).baddbmm_(
             up, h.view(*h.shape[:2], -1), alpha=scale
         )  # [b d_out (h w)] += [b d_out R] [b R (h w)]
@@ -159,6 +174,11 @@ class LowRankConv(LowRankLayer):
 
 def _shares_gates(update: Update) -> bool:
     return update.gate.shape[0] == 1 and not torch.compiler.is_compiling()
+
+
+def _as(y: Tensor, factor: Tensor) -> Tensor:
+    """A factor in the dtype of the layer's output, which differs under autocast only."""
+    return factor if factor.dtype is y.dtype else factor.to(y.dtype)
 
 
 def _gated(h: Tensor, gate: Tensor) -> Tensor:
