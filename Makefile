@@ -28,7 +28,7 @@ check: $(installed)
 	$(bin)/python -m pytest -q tests/test_architecture.py
 
 bench: $(installed)
-	$(bin)/loom bench runtime
+	$(bin)/loom bench runtime --json
 
 $(installed): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Loom needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; set PYTHON=... to another one")'
