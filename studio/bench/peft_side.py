@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +11,6 @@ from torch import Tensor, nn
 
 from pipelines.adapters.factors import Adapter, LoraFactors
 from studio.bench.loom_side import Call
-from studio.bench.random_loras import RANK
 from studio.bench.subjects import ATTENTION_LAYERS
 
 
@@ -37,11 +35,11 @@ class PeftSide:
 
 
 def inject(unet: Any, name: str, factors: Mapping[str, LoraFactors]) -> None:
-    """Add one adapter of rank 16 and alpha 16 to the attention layers, with these weights."""
+    """Add one adapter to the attention layers with these weights, at alpha equal to its rank."""
+    rank = next(iter(factors.values())).rank
     device = next(unet.parameters()).device
-    with device, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are what is measured
-        unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(ATTENTION_LAYERS)), name)
+    with device:
+        unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(ATTENTION_LAYERS)), name)
     for path, each in factors.items():
         layer: Any = unet.get_submodule(path)
         layer.lora_A[name].weight = _frozen(each.down.to(device))

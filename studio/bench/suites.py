@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,8 @@ def run(suite: str, *, quick: bool = False, on_row: Callable[[Row], None] | None
     Raises LoomError when what is to be compared does not compute the same.
     """
     rows: list[Row] = []
-    with one_thread():
+    with one_thread(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="peft", category=UserWarning)  # it finds several adapters remarkable
         for group in GROUPS[suite]:
             found: list[Row] = importlib.import_module(f"studio.bench.{suite}.{group}").measure(quick)
             for each in found:

@@ -10,39 +10,58 @@ from studio.bench.agreement import require_agreement
 from studio.bench.clock import Samples, interleaved, ratio
 from studio.bench.loom_side import LoomSide, plan_of
 from studio.bench.peft_side import PeftSide
-from studio.bench.random_loras import random_loras, strengths
+from studio.bench.random_loras import RANK, random_loras, strengths
 from studio.bench.rows import Row, row
 from studio.bench.subjects import SKELETON, TINY, Subject
 
 ADAPTERS = 8
+THIN = 4  # a rank that is to the skeleton's channels about what 16 is to SDXL's
 ROUNDS, QUICK_ROUNDS = 40, 6
 
 
 def measure(quick: bool) -> list[Row]:
     rounds = QUICK_ROUNDS if quick else ROUNDS
-    skeleton, tiny = time_calls(SKELETON, rounds), time_calls(TINY, rounds)
-    over_base = "process time of one call with 8 adapters over the base's"
+    skeleton, thin, tiny = (
+        time_calls(SKELETON, rounds),
+        time_calls(SKELETON, rounds, rank=THIN),
+        time_calls(TINY, rounds),
+    )
+    call, over_base = f"one call with {ADAPTERS} adapters", "over the base's"
     anchor = ratio(skeleton, "peft", "base").value
     return [
         row(
             "C3",
-            f"process time of PEFT over Loom's, one call with 8 adapters, {SKELETON.title}",
+            f"process time of PEFT over Loom's, {call}, {SKELETON.title}",
             ratio(skeleton, "peft", "loom"),
             anchor=1.0,
             line=2.2,
             at_least=True,
         ),
-        row("C3.base", f"{over_base}, {SKELETON.title}", ratio(skeleton, "loom", "base"), anchor=anchor, line=1.5),
+        row(
+            "C3.base",
+            f"process time of {call} {over_base}, {SKELETON.title}",
+            ratio(skeleton, "loom", "base"),
+            anchor=anchor,
+            line=1.5,
+        ),
         row(
             "C3.gates",
-            f"{over_base}, new gates before every call, {SKELETON.title}",
+            f"process time of {call} {over_base}, new gates before every call, {SKELETON.title}",
             ratio(skeleton, "loom, new gates", "base"),
             anchor=anchor,
             line=None,
         ),
         row(
+            "C3.thin",
+            f"process time of PEFT over Loom's, {call} of rank {THIN}, {SKELETON.title}",
+            ratio(thin, "peft", "loom"),
+            anchor=1.0,
+            line=2.2,
+            at_least=True,
+        ),
+        row(
             "C4",
-            f"{over_base}, {TINY.title}",
+            f"process time of {call} {over_base}, {TINY.title}",
             ratio(tiny, "loom", "base"),
             anchor=ratio(tiny, "peft", "base").value,
             line=1.18,
@@ -51,13 +70,13 @@ def measure(quick: bool) -> list[Row]:
 
 
 @torch.no_grad()
-def time_calls(subject: Subject, rounds: int, adapters: int = ADAPTERS) -> Samples:
+def time_calls(subject: Subject, rounds: int, adapters: int = ADAPTERS, rank: int = RANK) -> Samples:
     """Seconds of the arms `base`, `loom`, `loom, new gates` and `peft`, each on a U-Net of its own, weights equal.
 
     Raises LoomError when the predictions with adapters do not agree.
     """
     base, inputs = subject.build(), subject.inputs()
-    loras = random_loras(base, adapters)
+    loras = random_loras(base, adapters, rank)
     gates = strengths(list(loras))
     peft = PeftSide(subject.build(), loras)
     peft.set(gates)

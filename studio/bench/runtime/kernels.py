@@ -8,7 +8,7 @@ from studio.bench.clock import Estimate
 from studio.bench.counting import Work, count
 from studio.bench.loom_side import LoomSide, plan_of
 from studio.bench.peft_side import PeftSide
-from studio.bench.random_loras import random_loras, strengths
+from studio.bench.random_loras import RANK, random_loras, strengths
 from studio.bench.rows import Row, row
 from studio.bench.subjects import SDXL, Subject
 
@@ -48,10 +48,10 @@ def measure(quick: bool) -> list[Row]:
     ]
 
 
-def counts(subject: Subject, adapters: int = ADAPTERS) -> Counts:
+def counts(subject: Subject, adapters: int = ADAPTERS, rank: int = RANK) -> Counts:
     """Count on the meta device."""
     unet, inputs = subject.build("meta"), subject.inputs("meta")
-    loras = random_loras(unet, adapters)
+    loras = random_loras(unet, adapters, rank)
     gates = strengths(list(loras))
     base = count(lambda: unet(**inputs))
     loom = LoomSide(unet, loras)
