@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 
 from pipelines.bases import pipeline_class_of, resolve_base
 from pipelines.errors import BaseModelError
@@ -95,6 +96,13 @@ class FusionPipeline(LoraVerbs):
                 remedy="Any pipeline with a unet or a transformer runs in `with fused(pipe, plan, adapters)`, though.",
             )
         return super(FusionPipeline, family)  # pyright: ignore[reportArgumentType] - a subclass, checked above
+
+    @classmethod
+    def _get_signature_types(cls) -> dict[str, tuple[type[Any], ...]]:
+        """What diffusers takes the parts for: a tiny autoencoder (TAESD, the pocket base) is as good as a KL one."""
+        parent: Any = super()
+        types: dict[str, tuple[type[Any], ...]] = parent._get_signature_types()
+        return {**types, "vae": (*types["vae"], AutoencoderTiny)}
 
     def to_json_string(self) -> str:
         """The pipeline's config as diffusers would write it, so that a saved folder opens without Loom, too."""

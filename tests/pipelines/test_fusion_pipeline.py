@@ -118,6 +118,12 @@ class TestOnOneFamily:
         with pytest.raises(BaseModelError, match="expected StableDiffusionPipeline"):
             StableDiffusionFusionPipeline.from_pipe(pipes(family))
 
+    def test_a_tiny_autoencoder_is_as_good_as_any(self, tiny_pocket, caplog):
+        with caplog.at_level("WARNING"):
+            pipe = FusionPipeline.from_pretrained(tiny_pocket)
+        assert "Expected types for vae" not in caplog.text
+        assert FusionPipeline.from_pipe(pipe).vae is pipe.vae
+
     def test_another_kind_of_pipeline_is_refused(self, pipes):
         other = StableDiffusionImg2ImgPipeline.from_pipe(pipes("sd15"))
         with pytest.raises(BaseModelError, match=r"StableDiffusionImg2ImgPipeline.*fused"):
