@@ -78,7 +78,8 @@ class ModelBank:
         """
         names = self._fixed
         if names is None:
-            names = tuple(name for name in self._residents if any(gates.get(name) for gates in passes))
+            opened = {name for gates in passes for name, gate in gates.items() if gate}
+            names = tuple(name for name in self._residents if name in opened)
         if not names:
             self._point_at(None)
             return

@@ -13,23 +13,31 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_NO_GATE = torch.empty(0)  # until gates are written
+
 
 @dataclass
 class PlacedFactors:
     """The factors of one adapter at one layer, ready to multiply: `down` [r d_in] or [r in kh kw], `up` [r d_out].
 
-    Once they were stacked with others they are a view of the stack, so that nothing is held twice.
+    `rank` r, `into` d_in and `out` d_out are kept as numbers: a new set of adapters asks for them at every layer. Once they were stacked with others they are a view of the stack, so that nothing is held twice.
     """
 
     down: Tensor
     up: Tensor
+    rank: int = field(init=False)
+    into: int = field(init=False)
+    out: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rank, self.into, self.out = self.down.shape[0], self.down[0].numel(), self.up.shape[1]
 
     def leave_stack(self) -> None:
         """Take a copy of one's own where the stack is to be freed."""
@@ -45,23 +53,20 @@ class Update:
     one for all. Stacking and folding happen at the first forward that needs them, never when gates are written.
     """
 
-    __slots__ = ("_delta", "_folded", "_stacked", "dense", "gate", "owners", "scale", "sources", "stale")
+    __slots__ = ("_delta", "_folded", "_stacked", "dense", "gate", "owners", "ranks", "scale", "sources", "stale")
 
     def __init__(self, sources: Sequence[PlacedFactors], owners: Sequence[int]) -> None:
         self.sources = tuple(sources)
         self.owners = tuple(owners)
-        self.gate: Tensor = torch.empty(0)
+        self.ranks = [source.rank for source in self.sources]
+        self.gate = _NO_GATE
         self.scale: float | None = None
         self.stale = True  # whether the gates changed since they were folded
-        into, out = sources[0].down[0].numel(), sources[0].up.shape[1]
-        self.dense = sources[0].down.ndim == 2 and sum(self.ranks) * (into + out) > into * out
+        into, out = sources[0].into, sources[0].out
+        self.dense = sum(self.ranks) * (into + out) > into * out and sources[0].down.ndim == 2
         self._delta: Tensor | None = None
         self._stacked: tuple[Tensor, Tensor] | None = None
         self._folded: tuple[Tensor, Tensor] | None = None
-
-    @property
-    def ranks(self) -> list[int]:
-        return [source.down.shape[0] for source in self.sources]
 
     def stacked(self) -> tuple[Tensor, Tensor]:
         """A [R ...] and B^T [R d_out] of all adapters; one adapter alone is used in place, without a copy."""
