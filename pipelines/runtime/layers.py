@@ -27,7 +27,8 @@ _NO_GATE = torch.empty(0)  # until gates are written
 class PlacedFactors:
     """The factors of one adapter at one layer, ready to multiply: `down` [r d_in] or [r in kh kw], `up` [r d_out].
 
-    `rank` r, `into` d_in and `out` d_out are kept as numbers: a new set of adapters asks for them at every layer. Once they were stacked with others they are a view of the stack, so that nothing is held twice.
+    `rank` r, `into` d_in and `out` d_out are plain numbers, as every new set of adapters asks for them at every layer.
+    Once the factors were stacked with others they are views of the stack, so that nothing is held twice.
     """
 
     down: Tensor
