@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
+from pipelines.errors import AdapterMatchError
 from pipelines.plan import Gates
 from pipelines.runtime.gates import Stack
 from pipelines.runtime.layers import LowRankLayer, PlacedFactors, Update
@@ -43,9 +44,9 @@ class ModelBank:
         self._graphed: tuple[str, ...] = ()  # the set that the last compiled graph was made for
 
     def attach(self, name: str, factors: Mapping[str, LoraFactors]) -> None:
-        """Place an adapter's factors, by module path.
+        """Place an adapter's factors, by module path; under a name that is taken they replace the others.
 
-        Raises AdapterMatchError for a layer that is missing or differs.
+        Raises AdapterMatchError for a layer that is missing or of another shape; nothing is replaced then.
         """
         placed: dict[str, PlacedFactors] = {}
         for path, each in factors.items():
@@ -152,8 +153,7 @@ class ModelBank:
 class AdapterBank:
     """The resident adapters of a diffusers pipeline: one ModelBank for its denoiser, one for each text encoder.
 
-    Keep one bank for as long as the pipeline lives, so that adapters are placed once; `fused` makes a passing one
-    without.
+    Keep one for as long as the pipeline lives, so that adapters are placed once; `fused` makes a passing one else.
     """
 
     def __init__(self, pipe: Any, *, max_residents: int = MAX_RESIDENTS) -> None:
@@ -162,10 +162,19 @@ class AdapterBank:
         self._settle(pipe)
 
     def attach(self, name: str, adapter: Adapter) -> None:
-        """Make the adapter resident; under a name that is taken it replaces the other one."""
-        self.denoiser.attach(name, adapter.denoiser)
-        for encoder, bank in self.text_encoders.items():
-            bank.attach(name, adapter.text_encoders.get(encoder, {}))
+        """Make the adapter resident; under a name that is taken it replaces the other one.
+
+        Raises AdapterMatchError when a part of it does not fit, with none of it resident.
+        """
+        self.adapters.pop(name, None)
+        try:
+            self.denoiser.attach(name, adapter.denoiser)
+            for encoder, bank in self.text_encoders.items():
+                bank.attach(name, adapter.text_encoders.get(encoder, {}))
+        except AdapterMatchError:
+            for bank in (self.denoiser, *self.text_encoders.values()):
+                bank.detach(name)
+            raise
         self.adapters[name] = adapter
 
     def detach(self, name: str) -> None:

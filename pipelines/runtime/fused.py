@@ -27,17 +27,16 @@ def fused(
     *,
     max_batch: int | None = None,
 ) -> Generator[PlanRun]:
-    """Run a plan on a diffusers pipeline: `with fused(pipe, plan, adapters) as run: pipe(prompt, ...)`; `run.passes`
-    counts.
+    """Run a plan on a diffusers pipeline: `with fused(pipe, plan, adapters) as run: pipe(prompt, ...)`.
 
     Works at the denoiser's output, before guidance, so any scheduler, img2img, inpainting, ControlNet and
     guidance-distilled models work unchanged. On the way out, also by an exception, weights, modules, forwards,
     scheduler and state_dict are exactly what they were.
 
-    `bank` keeps adapters placed from one run to the next (and compiled graphs valid). `max_batch` limits the samples
-    that one call of the denoiser may hold when a step has several passes; the passes then run one after another. Raises
-    UnknownAdapterError when the plan names an adapter that is not given, AdapterMatchError when one does not fit,
-    BaseModelError for a pipeline without a denoiser or one that is fused already.
+    `run.passes` counts what was run. `bank` keeps adapters placed from one run to the next (and compiled graphs valid).
+    `max_batch` limits the samples that one call of the denoiser may hold when a step has several passes, which then run
+    in parts. Raises UnknownAdapterError when the plan names an adapter that is not given, AdapterMatchError when one
+    does not fit, BaseModelError for a pipeline without a denoiser or one that is fused already.
     """
     if missing := [name for name in plan.adapters if name not in adapters]:
         raise UnknownAdapterError(

@@ -1,5 +1,7 @@
 """The resident pool: attach, switch, detach; only what is open costs work."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -128,6 +130,14 @@ def test_detaching_frees_the_stack_and_keeps_the_others_right(model, bank):
     with bank.open(("fox",), compiled=False):
         bank.activate([{"fox": 1.0}])
         torch.testing.assert_close(model["a"](x), x @ (model["a"].weight + lora(2).delta()).t() + model["a"].bias)
+
+
+def test_an_adapter_that_fits_in_part_is_not_attached_by_half(pipes, three_adapters):
+    bank, fox = AdapterBank(pipes("sd15")), three_adapters("sd15")["fox"]
+    with pytest.raises(AdapterMatchError):
+        bank.attach("fox", replace(fox, text_encoders={"text_encoder": {"nowhere": lora()}}))
+    assert not bank.adapters
+    assert not bank.denoiser.touched_by({"fox": 1.0})
 
 
 def test_pipelines_of_the_same_models_share_a_bank(pipes, three_adapters):
