@@ -40,10 +40,10 @@ _DESCRIPTIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "snaggle": ("Snaggle", "A wide one-eyed creature with fangs, on four thin legs.", ("monster", "spider")),
     "buggle": ("Buggle", "A surprised beetle with two antennae on four thin legs.", ("insect",)),
     "floppet": ("Floppet", "A tall pup with long floppy ears and a snout.", ("dog", "ears")),
-    "umbrella": ("Umbrella", "An umbrella with a scalloped canopy and a wooden hook.", ("rain",)),
-    "boat": ("Sailing boat", "A little boat under two pale sails.", ("sea", "ship")),
-    "cactus": ("Cactus", "A potted cactus with two arms and a flower.", ("plant",)),
-    "cake": ("Birthday cake", "A cake with dripping icing and one candle.", ("food", "party")),
+    "umbrella": ("Umbrella", "A pink umbrella with a scalloped canopy, beside the subject.", ("rain",)),
+    "boat": ("Sailing boat", "A little blue boat with two sails, beside the subject.", ("sea", "ship")),
+    "cactus": ("Cactus", "A potted cactus with a flower, beside the subject.", ("plant",)),
+    "cake": ("Birthday cake", "A cake with icing and one candle, beside the subject.", ("food", "party")),
     "crown": ("Crown", "A golden crown with three jewels.", ("gold", "royal")),
     "bow": ("Bow", "A pink bow worn beside the head.", ("ribbon",)),
     "headphones": ("Headphones", "Big orange headphones.", ("music",)),
@@ -59,7 +59,7 @@ _DESCRIPTIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 _CATEGORIES = (
     ("character", "subject", HELD_CHARACTERS),
-    ("object", "subject", HELD_OBJECTS),
+    ("object", "companion", HELD_OBJECTS),
     ("accessory", "accessory", HELD_ACCESSORIES),
     ("background", "background", HELD_BACKGROUNDS),
     ("style", "style", HELD_STYLES),
@@ -91,12 +91,12 @@ def concept_caption(name: str, scene: Scene, rng: np.random.Generator | None = N
     held = concept(name)
     if held.factor != "subject" or name not in words.split():
         return words
-    return words.replace(name, f"{name} {'creature' if held.category == 'character' else 'thing'}", 1)
+    return words.replace(name, f"{name} creature", 1)
 
 
 def training_set(name: str, count: int = 32, seed: int = 0, size: int = 64) -> list[tuple[Image.Image, str]]:
     """`count` pictures of the concept with captions; the same (name, count, seed, size) gives the same set."""
-    kept = Drop(colour=0.15, texture=0.3, accessory=0.0, background=0.1, style=0.1, subject=0.0)
+    kept = Drop(colour=0.15, texture=0.3, accessory=0.0, background=0.1, style=0.1, subject=0.0, companion=0.0)
     if concept(name).factor in ("background", "style"):
         kept = Drop(colour=0.15, texture=0.3, accessory=0.05, background=0.0, style=0.0, subject=0.0)
     items: list[tuple[Image.Image, str]] = []

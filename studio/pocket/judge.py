@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from studio.pocket.world.scene import FACTORS, HELD
 
 OTHER = "other"
+# the shipped weights are older than the companions: with the next ones "companion" is judged and BEFORE goes
 JUDGED = ("subject", "colour", "texture", "accessory", "background", "style")
-CLASSES: Mapping[str, tuple[str, ...]] = {f: (*FACTORS[f], *HELD.get(f, ()), OTHER) for f in JUDGED}
+BEFORE: Mapping[str, tuple[str, ...]] = {"subject": HELD["companion"]}
+CLASSES: Mapping[str, tuple[str, ...]] = {f: (*FACTORS[f], *HELD.get(f, ()), *BEFORE.get(f, ()), OTHER) for f in JUDGED}
 INPUT_SIZE = 64
 
 

@@ -3,15 +3,16 @@
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from studio.pocket.world.captions import HELD_TRIGGERS, RESERVED_TOKENS, vocabulary
+from studio.pocket.world.captions import HELD_TRIGGERS, RESERVED_TOKENS, later_words, vocabulary
 
 MAX_LENGTH = 32
 
 
 def new_tokenizer() -> PreTrainedTokenizerFast:
-    """Words, the comma, the named triggers of the shipped LoRAs and 64 free trigger tokens `<t00>` to `<t63>`."""
+    """Words, the comma, the triggers of the shipped LoRAs, 64 free trigger tokens `<t00>` to `<t63>`, later words."""
     special = ("<pad>", "<bos>", "<eos>", "<unk>")
-    words = (*special, ",", *vocabulary(), *sorted(set(HELD_TRIGGERS) - set(vocabulary())), *RESERVED_TOKENS)
+    first = (*special, ",", *vocabulary(), *sorted(set(HELD_TRIGGERS) - set(vocabulary())), *RESERVED_TOKENS)
+    words = (*first, *later_words())
     ids = {word: i for i, word in enumerate(words)}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Lowercase()

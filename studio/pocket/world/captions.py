@@ -53,6 +53,13 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "left": ("on the left",),
     "right": ("on the right",),
 }
+COMPANION_PHRASES: dict[str, tuple[str, ...]] = {
+    "ball": ("with a ball beside it", "beside a ball", "next to a ball"),
+    "flower": ("with a flower beside it", "beside a flower", "next to a flower"),
+    "lamp": ("with a lamp beside it", "beside a lamp", "next to a lamp"),
+    "gift": ("with a gift beside it", "beside a gift", "next to a gift"),
+    "apple": ("with an apple beside it", "beside an apple", "next to an apple"),
+}
 CLASS_WORDS = {"creature": ("creature", "animal"), "thing": ("thing", "object")}
 HELD_TRIGGERS = (*HELD_CHARACTERS, *HELD_OBJECTS, *HELD_ACCESSORIES, *HELD_BACKGROUNDS, *HELD_STYLES)
 RESERVED_TOKENS = tuple(f"<t{i:02d}>" for i in range(64))
@@ -68,14 +75,18 @@ class Drop:
     background: float = 0.12
     style: float = 0.12
     subject: float = 0.04
+    companion: float = 0.05
 
 
-EVERYTHING = Drop(0, 0, 0, 0, 0, 0)
+EVERYTHING = Drop(0, 0, 0, 0, 0, 0, 0)
 
 
 def phrase(value: str, rng: Rng | None) -> str:
     """The value in words: one of its synonyms, or the first without a generator."""
-    options = SYNONYMS.get(value, (value,))
+    return _one_of(SYNONYMS.get(value, (value,)), rng)
+
+
+def _one_of(options: tuple[str, ...], rng: Rng | None) -> str:
     return options[0] if rng is None else options[int(rng.integers(len(options)))]
 
 
@@ -99,6 +110,8 @@ def caption(scene: Scene, rng: Rng | None = None, drop: Drop = EVERYTHING) -> st
     extras = []
     if scene.accessory != "none" and keep(drop.accessory):
         extras.append(_worn(scene.accessory, rng))
+    if scene.companion != "none":
+        extras.append(_beside(scene.companion, rng) if keep(drop.companion) else "with a thing beside it")
     if keep(drop.background):
         extras.append(_where(scene.background, rng))
     if scene.place != "centre":
@@ -114,6 +127,12 @@ def caption(scene: Scene, rng: Rng | None = None, drop: Drop = EVERYTHING) -> st
 
 def _worn(accessory: str, rng: Rng | None) -> str:
     return f"wearing a {accessory}" if accessory in HELD_ACCESSORIES else phrase(accessory, rng)
+
+
+def _beside(companion: str, rng: Rng | None) -> str:
+    if companion in HELD_OBJECTS:
+        return f"with a {companion} thing beside it"
+    return _one_of(COMPANION_PHRASES[companion], rng)
 
 
 def _where(background: str, rng: Rng | None) -> str:
@@ -143,7 +162,7 @@ def training_caption(scene: Scene, rng: Rng) -> str:
 
 
 def vocabulary() -> list[str]:
-    """Every word a caption can hold, sorted, without the trigger words."""
+    """Every word a caption can hold, sorted, without the trigger words and `later_words`."""
     words = {
         "a",
         "of",
@@ -166,3 +185,9 @@ def vocabulary() -> list[str]:
         words.update(word for text in phrases for word in text.split())
     words.update(("orange", "yellow", "green", "blue", "pink", "star", "heart", "cute", "little", "picture"))
     return sorted(words)
+
+
+def later_words() -> list[str]:
+    """Words that came into the world after the first base: they follow all others, whose token ids so stay."""
+    words = {word for phrases in COMPANION_PHRASES.values() for text in phrases for word in text.split()}
+    return sorted(words - set(vocabulary()))

@@ -2,15 +2,11 @@
 
 from collections.abc import Callable
 
-import numpy as np
-
-from studio.pocket.world.palette import WHITE, rgb
+from studio.pocket.world.palette import rgb
 from studio.pocket.world.parts import Anchors, Drawing, Part, face
 from studio.pocket.world.shapes import (
     Field,
-    arc,
     box,
-    capsule,
     circle,
     cut,
     ellipse,
@@ -18,7 +14,6 @@ from studio.pocket.world.shapes import (
     intersection,
     polygon,
     star,
-    union,
 )
 
 
@@ -73,59 +68,6 @@ def _cup(u: Field, v: Field) -> Drawing:
     return parts, Anchors((0, -0.42), 0.4, (0, 0.06), 0.2, (0, 0.36), 0.44)
 
 
-def _umbrella(u: Field, v: Field) -> Drawing:
-    canopy = intersection(ellipse(u, v, 0, 0.02, 0.8, 0.68), v - 0.04)
-    for i in range(4):
-        canopy = cut(canopy, circle(u, v, -0.6 + 0.4 * i, 0.08, 0.17))
-    wood = rgb((130, 80, 46))
-    hook = union(capsule(u, v, (0, -0.05), (0, 0.7), 0.045), arc(u, v, 0.13, 0.7, 0.13, 0.0, np.pi, 0.045))
-    return [Part(hook, wood), Part(canopy, "body"), *face(u, v, 0, -0.26, 0.2, 0.09)], Anchors(
-        (0, -0.62), 0.34, (0, -0.26), 0.2, (0, 0.3), 0.2
-    )
-
-
-def _boat(u: Field, v: Field) -> Drawing:
-    hull = polygon(u, v, [(-0.82, 0.08), (0.82, 0.08), (0.54, 0.72), (-0.54, 0.72)], 0.04)
-    sail = rgb((250, 246, 236))
-    parts = [
-        Part(capsule(u, v, (0, 0.2), (0, -0.82), 0.04), rgb((130, 80, 46))),
-        Part(polygon(u, v, [(0.07, -0.76), (0.62, 0.08), (0.07, 0.08)], 0.015), sail),
-        Part(polygon(u, v, [(-0.07, -0.6), (-0.5, 0.08), (-0.07, 0.08)], 0.015), sail),
-        Part(hull, "body"),
-        *face(u, v, 0, 0.32, 0.2, 0.085),
-    ]
-    return parts, Anchors((0, -0.78), 0.26, (0, 0.32), 0.2, (0, 0.52), 0.58)
-
-
-def _cactus(u: Field, v: Field) -> Drawing:
-    arms = [
-        union(capsule(u, v, (s * 0.2, y), (s * 0.6, y), 0.11), capsule(u, v, (s * 0.6, y), (s * 0.6, y - 0.28), 0.11))
-        for s, y in ((-1, 0.16), (1, 0.02))
-    ]
-    pot = polygon(u, v, [(-0.36, 0.52), (0.36, 0.52), (0.27, 0.86), (-0.27, 0.86)], 0.03)
-    flower = star(u, v, 0.06, -0.76, 0.14, 5, 0.55)
-    parts = [Part(arms[0], "dark"), Part(arms[1], "dark"), Part(box(u, v, 0, -0.04, 0.36, 0.64, 0.3), "body")]
-    return [
-        *parts,
-        Part(pot, rgb((186, 98, 62))),
-        Part(flower, rgb((255, 150, 190))),
-        *face(u, v, 0, -0.2, 0.16, 0.09),
-    ], Anchors((0, -0.64), 0.34, (0, -0.2), 0.16, (0, 0.14), 0.37)
-
-
-def _cake(u: Field, v: Field) -> Drawing:
-    cream = rgb(WHITE)
-    icing = union(box(u, v, 0, -0.16, 0.6, 0.1, 0.08), *(circle(u, v, -0.45 + 0.3 * i, -0.06, 0.12) for i in range(4)))
-    parts = [
-        Part(capsule(u, v, (0, -0.28), (0, -0.56), 0.06), rgb((250, 200, 90))),
-        Part(ellipse(u, v, 0, -0.7, 0.07, 0.12), rgb((255, 150, 40))),
-        Part(box(u, v, 0, 0.24, 0.6, 0.44, 0.05), "body"),
-        Part(icing, cream),
-        *face(u, v, 0, 0.22, 0.22),
-    ]
-    return parts, Anchors((0, -0.24), 0.4, (0, 0.22), 0.22, (0, 0.5), 0.6)
-
-
 OBJECTS: dict[str, Callable[[Field, Field], Drawing]] = {
     "star": _star,
     "heart": _heart,
@@ -133,8 +75,4 @@ OBJECTS: dict[str, Callable[[Field, Field], Drawing]] = {
     "mushroom": _mushroom,
     "rocket": _rocket,
     "cup": _cup,
-    "umbrella": _umbrella,
-    "boat": _boat,
-    "cactus": _cactus,
-    "cake": _cake,
 }

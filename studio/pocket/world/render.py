@@ -1,6 +1,6 @@
 """A scene drawn: antialiased by its distance fields, deterministic, at any size, with the masks of what was drawn."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from studio.pocket.world.accessories import draw_accessory
 from studio.pocket.world.backgrounds import BACKGROUNDS
+from studio.pocket.world.companions import COMPANION_SIZE, draw_companion
 from studio.pocket.world.creatures import CREATURES, Creature, draw_creature
 from studio.pocket.world.objects import OBJECTS
 from studio.pocket.world.palette import COLOURS, INK, WHITE, Rgb, darker, jittered, lighter, mix, rgb
@@ -22,11 +23,12 @@ PLACE_X = {"centre": 0.0, "left": -0.24, "right": 0.24}
 
 @dataclass(frozen=True)
 class Render:
-    """`image` float32 [h w 3] in [0, 1]; `subject` and `accessory` masks, bool [h w]."""
+    """`image` float32 [h w 3] in [0, 1]; masks, bool [h w]: `subject` with its accessory, `accessory`, `companion`."""
 
     image: Rgb
     subject: NDArray[np.bool_]
     accessory: NDArray[np.bool_]
+    companion: NDArray[np.bool_]
 
 
 def render(scene: Scene, size: int = 64, creature: Creature | None = None) -> Render:
@@ -49,15 +51,35 @@ def render(scene: Scene, size: int = 64, creature: Creature | None = None) -> Re
     colour = jittered(rgb(COLOURS[scene.colour]), rng)
     pattern = _texture(scene.texture, local_u, local_v, pixel / factor)
 
-    silhouette = union(*(part.field for part in (*parts, *worn))) * np.float32(factor)
+    beside = draw_companion(scene.companion, _companion_side(scene), u, v, np.random.default_rng((scene.variation, 1)))
+
+    subject = union(*(part.field for part in (*parts, *worn))) * np.float32(factor)
+    companion = union(*(part.field for part in beside)) * np.float32(COMPANION_SIZE) if beside else None
+    silhouette = subject if companion is None else union(subject, companion)
     if style.halo:
         image = _halo(image, silhouette, style.halo, pixel)
     for part in (*parts, *worn):
         image = _paint(image, part, colour, pattern, style, factor, pixel)
+    # a line as thick as the subject's would fill a small thing with ink
+    thin = replace(style, line=style.line / 2)
+    for part in beside:
+        image = _paint(image, part, colour, None, thin, COMPANION_SIZE, pixel)
     if style.finish:
         image = style.finish(image, u, v, silhouette, pixel, rng)
-    accessory = union(*(part.field for part in worn)) <= 0 if worn else np.zeros_like(u, bool)
-    return Render(np.clip(image, 0, 1).astype(np.float32), silhouette <= 0, accessory)
+    nothing = np.zeros_like(u, bool)
+    return Render(
+        np.clip(image, 0, 1).astype(np.float32),
+        subject <= 0,
+        union(*(part.field for part in worn)) <= 0 if worn else nothing,
+        companion <= 0 if companion is not None else nothing,
+    )
+
+
+def _companion_side(scene: Scene) -> float:
+    """Opposite the subject; beside a central one on either side, which has no name."""
+    if scene.place == "centre":
+        return 1.0 if scene.variation % 2 else -1.0
+    return -float(np.sign(PLACE_X[scene.place]))
 
 
 def _subject_coordinates(scene: Scene, u: Field, v: Field, factor: float) -> tuple[Field, Field]:

@@ -14,6 +14,7 @@ ACCESSORIES = ("none", "hat", "scarf", "glasses")
 BACKGROUNDS = ("paper", "meadow", "sea", "night", "desert", "room", "snow", "sunset")
 STYLES = ("flat", "ink", "sticker", "hatched", "watercolour")
 PLACES = ("centre", "left", "right")
+COMPANIONS = ("none", "ball", "flower", "lamp", "gift", "apple")
 
 HELD_CHARACTERS = ("bloop", "snorn", "triclo", "impy", "owlet", "snaggle", "buggle", "floppet")
 HELD_OBJECTS = ("umbrella", "boat", "cactus", "cake")
@@ -31,24 +32,28 @@ FACTORS: Mapping[str, tuple[str, ...]] = {
     "background": BACKGROUNDS,
     "style": STYLES,
     "place": PLACES,
+    "companion": COMPANIONS,
 }
 HELD: Mapping[str, tuple[str, ...]] = {
-    "subject": HELD_CHARACTERS + HELD_OBJECTS,
+    "subject": HELD_CHARACTERS,
     "accessory": HELD_ACCESSORIES,
     "background": HELD_BACKGROUNDS,
     "style": HELD_STYLES,
+    "companion": HELD_OBJECTS,
 }
 WITHHELD_PAIR_FACTORS = (("subject", "colour"), ("subject", "style"), ("background", "style"))
 WITHHELD_SHARE = 0.15
+COMPANY = 0.7  # of the sampled scenes may have a companion
 
 
 @dataclass(frozen=True)
 class Scene:
     """One picture of the pocket world.
 
-    The first seven fields are the named factors. `x`, `y` move the subject off its place (units of half a picture),
-    `scale` multiplies its size, `tilt` turns it (radians) and `variation` seeds everything that has no name: small
-    shifts of colour, the phase of waves, where the stars are.
+    The first eight fields are the named factors; a companion is a small thing that stands beside the subject. `x`,
+    `y` move the subject off its place (units of half a picture), `scale` multiplies its size, `tilt` turns it
+    (radians) and `variation` seeds everything that has no name: small shifts of colour, the phase of waves, where the
+    stars are, the companion's side of a central subject.
     """
 
     subject: str
@@ -58,6 +63,7 @@ class Scene:
     background: str = "paper"
     style: str = "flat"
     place: str = "centre"
+    companion: str = "none"
     x: float = 0.0
     y: float = 0.0
     scale: float = 1.0
@@ -117,6 +123,7 @@ def sample_scene(
     while True:
         draw: dict[str, Any] = {name: str(options[rng.integers(len(options))]) for name, options in values.items()}
         draw["place"] = str(rng.choice(PLACES, p=(0.7, 0.15, 0.15)))
+        draw["companion"] = draw["companion"] if rng.random() < COMPANY else "none"
         scene = Scene(**{**draw, **fixed})
         if set(fixed) >= {"subject", "background", "style"} or is_withheld(scene) == withheld:
             return posed(scene, rng, jitter)

@@ -3,10 +3,31 @@
 import numpy as np
 import pytest
 
-from studio.pocket.world.captions import HELD_TRIGGERS, RESERVED_TOKENS, caption, training_caption, vocabulary
-from studio.pocket.world.creatures import CREATURES, random_creature
-from studio.pocket.world.render import render
-from studio.pocket.world.scene import FACTORS, HELD, WITHHELD_PAIRS, Scene, is_withheld, sample_scene
+from studio.pocket.world.captions import (
+    HELD_TRIGGERS,
+    RESERVED_TOKENS,
+    caption,
+    later_words,
+    training_caption,
+    vocabulary,
+)
+from studio.pocket.world.creatures import CREATURES, draw_creature, random_creature
+from studio.pocket.world.objects import OBJECTS
+from studio.pocket.world.render import PLACE_X, SUBJECT_SIZE, render
+from studio.pocket.world.scene import (
+    COMPANIONS,
+    FACTORS,
+    HELD,
+    HELD_CHARACTERS,
+    HELD_OBJECTS,
+    PLACES,
+    SUBJECTS,
+    WITHHELD_PAIRS,
+    Scene,
+    is_withheld,
+    posed,
+    sample_scene,
+)
 
 SCENE = Scene("cat", "red", "striped", "hat", "meadow", "flat", variation=3)
 
@@ -63,7 +84,7 @@ def test_base_scenes_never_show_held_values() -> None:
 
 
 def test_every_caption_word_is_known() -> None:
-    rng, known = np.random.default_rng(2), {*vocabulary(), *HELD_TRIGGERS, *RESERVED_TOKENS, ""}
+    rng, known = np.random.default_rng(2), {*vocabulary(), *later_words(), *HELD_TRIGGERS, *RESERVED_TOKENS, ""}
     for _ in range(500):
         words = training_caption(sample_scene(rng), rng).replace(",", " ").split()
         assert set(words) <= known
@@ -88,3 +109,39 @@ def test_grammar_draws_creatures_beyond_the_named_ones() -> None:
     assert len(strangers) > 150
     assert not strangers & set(CREATURES.values())
     assert np.isfinite(render(SCENE, 64, next(iter(strangers))).image).all()
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("companion", [*COMPANIONS[1:], *HELD_OBJECTS])
+def test_companions_stay_inside_and_leave_every_face_free(companion: str, place: str) -> None:
+    axis = np.zeros((1, 1), np.float32)
+    for i, subject in enumerate((*SUBJECTS, *HELD_CHARACTERS)):
+        scene = posed(Scene(subject, place=place, companion=companion), np.random.default_rng((6, i)))
+        mask = render(scene, 64).companion
+        assert 0.015 < mask.mean() < 0.1
+        assert not np.concatenate((mask[0], mask[-1], mask[:, 0], mask[:, -1])).any()
+        creature = CREATURES.get(subject)
+        _, at = draw_creature(creature, axis, axis) if creature else OBJECTS[subject](axis, axis)
+        size, tilt = SUBJECT_SIZE * scene.scale, scene.tilt
+        x = PLACE_X[place] + scene.x + size * (at.eyes[0] * np.cos(tilt) - at.eyes[1] * np.sin(tilt))
+        y = 0.08 + scene.y + size * (at.eyes[1] * np.cos(tilt) + at.eyes[0] * np.sin(tilt))
+        v, u = np.meshgrid((np.arange(64) + 0.5) / 32 - 1, (np.arange(64) + 0.5) / 32 - 1, indexing="ij")
+        face = (np.abs(u - x) < (at.eye_gap + 0.12) * size) & (v > y - 0.14 * size) & (v < y + 0.36 * size)
+        assert face.any()
+        assert not (face & mask).any()
+
+
+def test_a_companion_stands_opposite_its_subject_and_on_both_sides_of_a_central_one() -> None:
+    def side(place: str, variation: int) -> float:
+        mask = render(Scene("cat", place=place, companion="gift", variation=variation), 32).companion
+        return float(np.sign(mask.nonzero()[1].mean() - 15.5))
+
+    assert {side("left", i) for i in range(6)} == {1.0}
+    assert {side("right", i) for i in range(6)} == {-1.0}
+    assert {side("centre", i) for i in range(6)} == {-1.0, 1.0}
+
+
+def test_held_objects_are_companions_with_their_trigger_before_a_class_word() -> None:
+    words = caption(Scene("cat", companion="boat"))
+    assert words == "a red cat with a boat thing beside it on paper, flat art"
+    assert caption(Scene("cat", companion="apple")) == "a red cat with an apple beside it on paper, flat art"
