@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from pipelines.adapters.factors import Adapter
+    from pipelines.plan import FusionPlan
+    from pipelines.runtime.denoiser import PlanRun
 
 PREVIEW_LATENTS = 16  # a preview is decoded from at most this many latent rows and columns
 AT_ONCE_ON_ACCELERATOR = 4  # pictures of one request drawn as one batch; on a CPU a batch is no faster
@@ -78,12 +80,10 @@ def generate(
         range(first, min(first + at_once, request.num_images_per_prompt))
         for first in range(0, request.num_images_per_prompt, at_once)
     ]
-    bank = pipe.bank if isinstance(pipe, FusionPipeline) else None
     started = time.perf_counter()
     passes: Counter[str] = Counter()
     images: list[Image.Image] = []
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    _reset_peak_memory(device)
     for done, batch in enumerate(batches):
 
         def step_end(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any], done: int = done) -> dict[str, Any]:
@@ -96,12 +96,43 @@ def generate(
             return {}
 
         _stop_if(cancelled)
-        generators = [torch.Generator("cpu").manual_seed(request.seed + index) for index in batch]
-        with schedulers.using(pipe, request.scheduler), _hooks_freed(pipe), fused(pipe, plan, adapters, bank) as run:
-            output = pipe(**call, num_images_per_prompt=len(batch), generator=generators, callback_on_step_end=step_end)
-        images += output.images
+        seeds = [request.seed + index for index in batch]
+        calls = {**call, "num_images_per_prompt": len(batch), "callback_on_step_end": step_end}
+        with _drawing(pipe, request, plan, adapters) as run:
+            images += pipe(**calls, generator=_generators(seeds)).images
         passes += run.passes
     return Generated(images, time.perf_counter() - started, dict(passes), _peak_memory_bytes(device))
+
+
+def generate_batch(pipe: Any, requests: Sequence[GenerationRequest], adapters: Mapping[str, Adapter]) -> Generated:
+    """Draw requests that differ in prompt, negative prompt and seed only, all as one batch: picture k is of request k.
+
+    Each is drawn from its own CPU generator, so it is the picture that `generate` makes of the request alone, but for
+    the last bits, in which a device's arithmetic may depend on the size of a batch. `passes` are those of each picture.
+    Raises what `generate` raises, and RequestError for requests that cannot share a batch.
+    """
+    first = requests[0]
+    for request in requests:
+        alike = replace(request, prompt=first.prompt, negative_prompt=first.negative_prompt, seed=first.seed)
+        if alike != first or request.num_images_per_prompt != 1:
+            raise RequestError(
+                "these requests cannot be drawn as one batch",
+                expected="one picture each, alike in all but prompt, negative prompt and seed",
+                found=f"{request.prompt[:40]!r} beside {first.prompt[:40]!r}",
+            )
+    plan = create(first.method, first.settings).plan(first.adapters, first.num_inference_steps)
+    call = _call_of(pipe, first) | {"prompt": [request.prompt for request in requests]}
+    negative = [request.negative_prompt for request in requests]
+    if any(negative):  # a pipeline may take none at all for something else than an empty one, as SDXL does
+        if not all(negative):
+            raise RequestError("a batch has a negative prompt for some of its pictures", expected="for all or for none")
+        call["negative_prompt"] = negative
+    device = _device_of(pipe)
+    started = time.perf_counter()
+    _reset_peak_memory(device)
+    with _drawing(pipe, first, plan, adapters) as run:
+        images = pipe(**call, generator=_generators([request.seed for request in requests])).images
+    return Generated(images, time.perf_counter() - started, dict(run.passes), _peak_memory_bytes(device))
 
 
 def preview(pipe: Any, latents: Tensor) -> Image.Image:
@@ -172,6 +203,20 @@ def _stop_if(cancelled: Callable[[], bool] | None) -> None:
 
 
 @contextmanager
+def _drawing(
+    pipe: Any, request: GenerationRequest, plan: FusionPlan, adapters: Mapping[str, Adapter]
+) -> Generator[PlanRun]:
+    """The pipeline with the scheduler of the request, inside of the plan."""
+    bank = pipe.bank if isinstance(pipe, FusionPipeline) else None
+    with schedulers.using(pipe, request.scheduler), _hooks_freed(pipe), fused(pipe, plan, adapters, bank) as run:
+        yield run
+
+
+def _generators(seeds: Sequence[int]) -> list[torch.Generator]:
+    return [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+
+
+@contextmanager
 def _hooks_freed(pipe: Any) -> Generator[None]:
     """Send offloaded models home when drawing stops early; a run that ends has done so by itself."""
     try:
@@ -183,6 +228,11 @@ def _hooks_freed(pipe: Any) -> Generator[None]:
 
 def _device_of(pipe: Any) -> torch.device:
     return pipe._execution_device
+
+
+def _reset_peak_memory(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def _peak_memory_bytes(device: torch.device) -> int:

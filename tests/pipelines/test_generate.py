@@ -9,7 +9,7 @@ import torch
 from pipelines import generate as generate_module
 from pipelines.errors import CancelledError, RequestError, UnknownAdapterError
 from pipelines.families import FusionPipeline
-from pipelines.generate import generate, preview
+from pipelines.generate import generate, generate_batch, preview
 from pipelines.request import AdapterChoice, GenerationRequest
 
 REQUEST = GenerationRequest(
@@ -43,6 +43,17 @@ def test_pictures_are_drawn_from_seed_plus_index(fusion, adapters):
     assert two.passes == {"full": 2 * 2 * 2}  # pictures, steps, adapters
     assert two.seconds > 0
     assert two.peak_memory_bytes > 2**20
+
+
+def test_a_batch_of_different_prompts_and_seeds_draws_each_as_alone(fusion, adapters):
+    requests = [replace(REQUEST, prompt=prompt, seed=seed) for prompt, seed in (("a red cat", 5), ("blue dog", 2**60))]
+    if fusion.diffusers_class.__name__ != "FluxPipeline":
+        requests = [replace(request, negative_prompt="an old house") for request in requests]
+    made = generate_batch(fusion, requests, adapters)
+    alone = [pixels(generate(fusion, request, adapters))[0] for request in requests]
+    assert all(np.abs(a.astype(int) - b).max() <= 1 for a, b in zip(pixels(made), alone, strict=True))
+    assert made.passes == {"full": 2 * 2}  # steps, adapters: those of each picture
+    assert not np.array_equal(*pixels(made))
 
 
 def test_progress_tells_steps_and_shows_the_picture(fusion, adapters):
@@ -83,6 +94,15 @@ class TestOnOneFamily:
         batched = pixels(generate(pipe, request, adapters))
         assert len(batched) == 3
         assert all(np.abs(a.astype(int) - b).max() <= 1 for a, b in zip(one_by_one, batched, strict=True))
+
+    def test_a_batch_of_one_is_the_picture_itself(self, fusion, adapters):
+        alone, batch = generate(fusion, REQUEST, adapters), generate_batch(fusion, [REQUEST], adapters)
+        assert np.array_equal(*pixels(alone), *pixels(batch))
+
+    @pytest.mark.parametrize("other", [{"guidance_scale": 1.0}, {"num_images_per_prompt": 2}, {"negative_prompt": "x"}])
+    def test_requests_that_cannot_share_a_batch_are_refused(self, fusion, adapters, other):
+        with pytest.raises(RequestError, match="batch"):
+            generate_batch(fusion, [REQUEST, replace(REQUEST, **other)], adapters)
 
     def test_loras_of_the_pipelines_own_take_no_part(self, fusion, adapters, three_loras):
         before = pixels(generate(fusion, REQUEST, adapters))
