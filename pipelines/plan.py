@@ -11,27 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from pipelines.step_state import StepState as StepState
+
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pipelines.runtime.rules import LayerRule
+
 Gates: TypeAlias = Mapping[str, float]  # adapter name -> strength x the method's own gate; an absent name is 0
-
-
-@dataclass(frozen=True)
-class StepState:
-    """Where a run stands when the scheduler asks for a prediction.
-
-    `index` counts the scheduler's steps that this run takes, from 0; both calls of a second-order step share one index.
-    `num_inference_steps` is what the run was asked for; img2img with partial strength takes only the last of them.
-    `progress` in [0, 1] is 1 - s, with s the share of noise in (1 - s) x_0 + s noise at the same signal-to-noise ratio.
-    `timestep` and `sample` [b ...] are as the denoiser receives them: under guidance the sample holds both halves.
-    """
-
-    index: int
-    num_inference_steps: int
-    progress: float
-    timestep: float
-    sample: Tensor
 
 
 @dataclass(frozen=True)
@@ -64,13 +51,14 @@ class FusionPlan:
     """All that `pipelines.runtime.fused` needs to know of a method's decision for one run.
 
     `adapters` are the names the schedule may open. `text_passes` are all the sets of text-encoder gates that it may ask
-    for: the prompt is encoded once for each of them, before the first step.
+    for: the prompt is encoded once for each of them, before the first step. `layer_rule` acts inside the layers.
     """
 
     adapters: tuple[str, ...]
     schedule: Schedule
     text_passes: tuple[Gates, ...]
     combine: Combine = weighted_mean
+    layer_rule: LayerRule | None = None
 
 
 def base_plan() -> FusionPlan:

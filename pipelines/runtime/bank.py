@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -14,11 +15,13 @@ from pipelines.errors import AdapterMatchError
 from pipelines.plan import Gates
 from pipelines.runtime.gates import Stack
 from pipelines.runtime.layers import LowRankLayer, PlacedFactors, Update
-from pipelines.runtime.placement import layer_for, place, replace
+from pipelines.runtime.placement import carries, layer_for, place, replace
+from pipelines.runtime.rules import LayerRule, LayerSite, RunState, sites_of
 from pipelines.runtime.targets import denoiser_of, is_compiled, text_encoders_of
 
 if TYPE_CHECKING:
     from pipelines.adapters.factors import Adapter, LoraFactors
+    from pipelines.step_state import StepState
 
 MAX_STACKS = 8  # sets of several adapters whose stacks are kept; a set beyond that is stacked anew when it returns
 MAX_RESIDENTS = 32  # adapters kept on the device; the one used longest ago makes room
@@ -39,7 +42,10 @@ class ModelBank:
         self._layers: dict[str, LowRankLayer] = {}
         self._residents: dict[str, dict[str, PlacedFactors]] = {}
         self._stacks: OrderedDict[tuple[str, ...], Stack] = OrderedDict()
+        self._sites: dict[Stack, dict[LowRankLayer, LayerSite]] = {}  # of the stacks that ran under a rule
         self._active: Stack | None = None
+        self._rule: Any = None  # the `output` of the run's LayerRule
+        self._run = RunState()
         self._fixed: tuple[str, ...] | None = None  # the set of a run in a compiled model
         self._graphed: tuple[str, ...] = ()  # the set that the last compiled graph was made for
 
@@ -62,7 +68,7 @@ class ModelBank:
         self._point_at(None)
         self._graphed = tuple(other for other in self._graphed if other != name)
         for names in [names for names in self._stacks if name in names]:
-            del self._stacks[names]
+            self._drop(names)
             for other in set(names) - {name}:
                 for factors in self._residents[other].values():
                     factors.leave_stack()
@@ -89,9 +95,15 @@ class ModelBank:
             self._point_at(stack)
         stack.write(passes)
 
+    def at(self, step: StepState) -> None:
+        """Tell rules where the run stands."""
+        self._run.step = step
+
     @contextmanager
-    def open(self, names: Sequence[str], *, compiled: bool) -> Generator[None]:
+    def open(self, names: Sequence[str], *, compiled: bool, rule: LayerRule | None = None) -> Generator[None]:
         """Hook the layers of all residents for one run with these adapters; restores the model exactly, always."""
+        if rule is not None:  # it may read the step and keep tensors, which no graph could hold
+            self._rule = cast("Any", torch.compiler).disable(rule.output) if compiled else rule.output
         if compiled:
             self._fixed = self._graphed = self._covering(names)
             if self._fixed:
@@ -103,7 +115,7 @@ class ModelBank:
             yield
         finally:
             self._point_at(None)
-            self._fixed = None
+            self._fixed = self._rule = self._run.step = None
             for layer in hooked:
                 layer.unhook()
 
@@ -113,6 +125,7 @@ class ModelBank:
             return
         self._point_at(None)
         self._stacks.clear()
+        self._sites.clear()
         self.device, self.dtype = device, _dtype_of(self.model)
         for placed in self._residents.values():
             for path, factors in placed.items():
@@ -128,7 +141,7 @@ class ModelBank:
             self._stacks[names] = self._new_stack(names)
             of_several = [names for names in self._stacks if len(names) > 1]
             if len(of_several) > MAX_STACKS:
-                del self._stacks[of_several[0]]
+                self._drop(of_several[0])
         self._stacks.move_to_end(names)
         return self._stacks[names]
 
@@ -140,14 +153,32 @@ class ModelBank:
                 updates[layer] = Update([self._residents[names[index]][path] for index in owners], owners)
         return Stack(names, updates, self.device)
 
+    def _drop(self, names: tuple[str, ...]) -> None:
+        self._sites.pop(self._stacks.pop(names), None)
+
     def _point_at(self, stack: Stack | None) -> None:
         if self._active is not None:
             for layer in self._active.updates:
-                layer.update = None
+                layer.update = layer.ruled = None
         if stack is not None:
             for layer, update in stack.updates.items():
                 layer.update = update
+            if self._rule is not None:
+                for layer, site in self._sites_of(stack).items():
+                    layer.ruled = partial(self._rule, site)
         self._active = stack
+
+    def _sites_of(self, stack: Stack) -> dict[LowRankLayer, LayerSite]:
+        if stack not in self._sites:
+            paths = {layer: path for path, layer in self._layers.items()}
+            self._sites[stack] = sites_of(stack.updates, stack.names, paths, self._places, self._run)
+        return self._sites[stack]
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """All layers that could carry an adapter, counted in the order of the model's modules."""
+        paths = [path for path, module in self._modules.items() if carries(module)]
+        return {path: index for index, path in enumerate(paths)}
 
 
 class AdapterBank:
@@ -183,7 +214,7 @@ class AdapterBank:
         del self.adapters[name]
 
     @contextmanager
-    def open(self, pipe: Any, adapters: Mapping[str, Adapter]) -> Generator[None]:
+    def open(self, pipe: Any, adapters: Mapping[str, Adapter], *, rule: LayerRule | None = None) -> Generator[None]:
         """Make these adapters resident where they are not, and hook the pipeline's models for one run with them.
 
         Pipelines that share their models (`from_pipe`) share what is resident; other models empty the bank.
@@ -200,10 +231,10 @@ class AdapterBank:
         while len(self.adapters) > max(self.max_residents, len(adapters)):
             self.detach(next(iter(self.adapters)))
         with ExitStack() as stack:
-            stack.enter_context(self.denoiser.open(tuple(adapters), compiled=is_compiled(slot.called)))
+            names, of_text = tuple(adapters), rule if rule is not None and rule.text_encoders else None
+            stack.enter_context(self.denoiser.open(names, compiled=is_compiled(slot.called), rule=rule))
             for name, bank in self.text_encoders.items():
-                encoder = getattr(pipe, name)
-                stack.enter_context(bank.open(tuple(adapters), compiled=is_compiled(encoder)))
+                stack.enter_context(bank.open(names, compiled=is_compiled(getattr(pipe, name)), rule=of_text))
             yield
 
     def _settle(self, pipe: Any) -> None:

@@ -51,7 +51,9 @@ class PlanRun:
         call = dict(zip(self._parameters, args, strict=False)) | kwargs
         sample: Tensor = call[self._slot.sample]
         timestep = float(torch.as_tensor(call["timestep"]).flatten()[0]) * self._slot.timestep_scale
-        passes = self._plan.schedule(self._clock.state(timestep, sample))
+        state = self._clock.state(timestep, sample)
+        self._bank.at(state)
+        passes = self._plan.schedule(state)
         outputs = self._run_in_parts(passes, call, len(sample))
         predictions = torch.cat([output[0] for output in outputs]) if len(outputs) > 1 else outputs[0][0]
         predictions = predictions.view(len(passes), -1, *predictions.shape[1:])  # [n b ...]

@@ -52,7 +52,8 @@ def fused(
         )
     bank = AdapterBank(pipe) if bank is None else bank
     with ExitStack() as stack:
-        stack.enter_context(bank.open(pipe, {name: adapters[name] for name in plan.adapters}))
+        chosen = {name: adapters[name] for name in plan.adapters}
+        stack.enter_context(bank.open(pipe, chosen, rule=plan.layer_rule))
         prompts = PromptEncodings(pipe, bank.text_encoders, plan.text_passes)
         clock = StepClock(pipe.scheduler)
         stack.enter_context(prompts.installed())

@@ -6,7 +6,7 @@ The base module itself, its weights and its place in the tree stay as they are. 
 update costs two kernels whatever the number of adapters: equal gates are a factor of the second product, others are
 folded into the smaller of A and B once per change. Where the adapters together have more numbers than their update,
 R (d_in + d_out) > d_in d_out, the update itself is kept and costs one kernel. With gates per pass (`Composite` as one
-batch) and under torch.compile the gates are a multiplication of their own.
+batch) and under torch.compile the gates are a multiplication of their own. A LayerRule takes the layer over after A x.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -105,18 +105,39 @@ class Update:
         return self._delta
 
 
+Ruled = Callable[[Tensor, Tensor, Tensor], Tensor]  # x, base(x), A x -> the layer's output
+
+
 class LowRankLayer(ABC):
-    """A base layer with a slot for an update; `update` is None where no active adapter touches the layer."""
+    """A base layer with a slot for an update; `update` is None where no active adapter touches the layer.
+
+    `ruled` is the rule of the run at this layer, None without one.
+    """
+
+    kind: ClassVar[Literal["linear", "conv"]]
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
         self.update: Update | None = None
+        self.ruled: Ruled | None = None
         self.base: Callable[[Tensor], Tensor] = module.forward
         self._found: Any = None  # a forward of the module's own, such as an offloading hook
         self._entry = self.forward  # one object for good: a compiled graph recognises it when the layer is hooked again
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def project(self, x: Tensor, down: Tensor) -> Tensor:
+        """A x: [... R], or [b R h w]."""
+
+    @abstractmethod
+    def product(self, h: Tensor, up: Tensor) -> Tensor:
+        """B h in the shape of the layer's output, of up [R d_out]."""
+
+    def added(self, y: Tensor, h: Tensor, up: Tensor) -> Tensor:
+        """y + B h, leaving both as they are."""
+        return y + self.product(h, _as(y, up)).to(y.dtype)
 
     def hook(self) -> None:
         """Answer in the module's place; whatever forward it has, an offloading hook included, becomes the base."""
@@ -136,21 +157,31 @@ class LowRankLayer(ABC):
 class LowRankLinear(LowRankLayer):
     """x [... d_in] -> [... d_out]; gates per pass need the passes outermost in the leading dimension of x."""
 
+    kind: ClassVar[Literal["linear", "conv"]] = "linear"
+
+    def project(self, x: Tensor, down: Tensor) -> Tensor:
+        return F.linear(x, down)
+
+    def product(self, h: Tensor, up: Tensor) -> Tensor:
+        return h @ up
+
     def forward(self, x: Tensor) -> Tensor:
         y = self.base(x)
         update = self.update
         if update is None:
             return y
+        if self.ruled is not None:
+            return self.ruled(x, y, self.project(x, update.stacked()[0]))
         if _shares_gates(update):
             if update.dense:
                 delta = _as(y, update.delta())
                 y.view(-1, y.shape[-1]).addmm_(_as(y, x).reshape(-1, x.shape[-1]), delta)
                 return y
             down, up, scale = update.weighted()
-            h = F.linear(x, down)
+            h = self.project(x, down)
         else:
             (down, up), scale = update.stacked(), 1.0
-            h = _gated(F.linear(x, down), update.gate[:, None])
+            h = _gated(self.project(x, down), update.gate[:, None])
         up = _as(y, up)
         y.view(-1, up.shape[1]).addmm_(h.view(-1, up.shape[0]), up, alpha=scale)  # [(...) d_out] += [(...) R] [R d_out]
         return y
@@ -159,18 +190,28 @@ class LowRankLinear(LowRankLayer):
 class LowRankConv(LowRankLayer):
     """x [b c h w] through a k x k convolution down to R channels, with the base's stride and padding, then 1 x 1 up."""
 
+    kind: ClassVar[Literal["linear", "conv"]] = "conv"
+
+    def project(self, x: Tensor, down: Tensor) -> Tensor:
+        convolve: Any = self.module._conv_forward  # keeps stride, padding, padding mode and dilation of the base
+        return convolve(x, down, None)
+
+    def product(self, h: Tensor, up: Tensor) -> Tensor:
+        return F.conv2d(h, up.t()[:, :, None, None])
+
     def forward(self, x: Tensor) -> Tensor:
         y = self.base(x)
         update = self.update
         if update is None:
             return y
-        convolve: Any = self.module._conv_forward  # keeps stride, padding, padding mode and dilation of the base
+        if self.ruled is not None:
+            return self.ruled(x, y, self.project(x, update.stacked()[0]))
         if _shares_gates(update):
             down, up, scale = update.weighted()
-            h = convolve(x, down, None)
+            h = self.project(x, down)
         else:
             (down, up), scale = update.stacked(), 1.0
-            h = _gated(convolve(x, down, None), update.gate[:, None, :, None, None])
+            h = _gated(self.project(x, down), update.gate[:, None, :, None, None])
         up = _as(y, up).t().expand(len(y), -1, -1)
         y.view(*y.shape[:2], -1).baddbmm_(
             up, h.view(*h.shape[:2], -1), alpha=scale

@@ -20,17 +20,19 @@ _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 def layer_for(name: str, path: str, modules: Mapping[str, nn.Module]) -> LowRankLayer:
     """The low-rank layer over the module at `path`. Raises AdapterMatchError when there is none that can carry one."""
     module = modules.get(path)
-    if isinstance(module, nn.Conv2d):
-        if module.groups == 1:
-            return LowRankConv(module)
-    elif module is not None and hasattr(module, "in_features"):  # nn.Linear, and the quantised ones
-        return LowRankLinear(module)
+    if module is not None and carries(module):
+        return LowRankConv(module) if isinstance(module, nn.Conv2d) else LowRankLinear(module)
     raise AdapterMatchError(
         f"adapter {name} has factors for {path}, where the base model cannot take them",
         expected="the path of a linear layer or of an ungrouped convolution",
         found="no such module" if module is None else type(module).__name__,
         remedy="Load the adapter with this pipeline as its target.",
     )
+
+
+def carries(module: nn.Module) -> bool:
+    """Whether an adapter can act on the module: a convolution of one group, or a linear layer, quantised or not."""
+    return module.groups == 1 if isinstance(module, nn.Conv2d) else hasattr(module, "in_features")
 
 
 def place(name: str, path: str, factors: LoraFactors, module: nn.Module, device: torch.device) -> PlacedFactors:

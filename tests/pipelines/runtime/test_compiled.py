@@ -10,6 +10,7 @@ from pipelines.registry import create
 from pipelines.request import AdapterChoice
 from pipelines.runtime.bank import AdapterBank, ModelBank
 from pipelines.runtime.fused import fused
+from pipelines.runtime.rules import LayerRule
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +66,32 @@ def test_no_graph_is_compiled_after_the_first(compile_it):
     run(called, per_pass[::-1])
     assert graphs() == 2
     assert not counters["graph_break"]
+
+
+@pytest.mark.parametrize("compile_it", [in_place, wrapped])
+def test_a_rule_runs_outside_of_the_graphs(compile_it):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(2), nn.Linear(16, 8))
+    bank, x, sites = ModelBank(model, torch.device("cpu")), torch.randn(2, 3, 4, 4), []
+    bank.attach("fox", {"0": random_lora(2, (3, 3, 3), 4), "2": random_lora(2, (16,), 8)})
+
+    class Half(LayerRule):
+        def gate(self, site, x, h):
+            sites.append(site)  # a graph would keep the first
+            return torch.tensor(0.5)
+
+    def run(called, compiled, gate, rule):
+        with torch.no_grad(), bank.open(("fox",), compiled=compiled, rule=rule):
+            bank.activate([{"fox": gate}])
+            return called(x)
+
+    plain = run(model, False, 0.5, None)
+    called = compile_it(model)
+    for _ in range(2):
+        sites.clear()
+        torch.testing.assert_close(run(called, True, 1.0, Half()), plain)
+        assert [site.path for site in sites] == ["0", "2"]
+    torch.testing.assert_close(run(called, True, 0.5, None), plain)
 
 
 @pytest.mark.slow
