@@ -8,8 +8,8 @@ scheduler see.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pipelines.step_state import StepState as StepState
 
@@ -19,27 +19,55 @@ if TYPE_CHECKING:
     from pipelines.runtime.rules import LayerRule
 
 Gates: TypeAlias = Mapping[str, float]  # adapter name -> strength x the method's own gate; an absent name is 0
+Reuse: TypeAlias = Literal["full", "delta"]
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One prediction of the denoiser with these gates; its prompt is encoded with `text_gates` (None: the same)."""
+    """One prediction of the denoiser with these gates; its prompt is encoded with `text_gates` (None: the same).
+
+    `reuse` says how much of it is computed anew. `full`: all. `delta`: nothing; it is the prediction of the step's
+    first pass plus the difference that this pass had to it when both last ran in full. What has nothing to reuse runs
+    in full.
+    """
 
     gates: Gates
     weight: float = 1.0
     text_gates: Gates | None = None
+    reuse: Reuse = "full"
 
     @property
     def encoded_with(self) -> Gates:
         return self.gates if self.text_gates is None else self.text_gates
 
 
+@dataclass(frozen=True)
+class Predictions:
+    """What the passes of one call of the denoiser predicted, and where and for whom.
+
+    `noise_preds` [n b ...] belong to `passes`, `weights` [n] are theirs. With `halves` 2 the batch holds the
+    unconditional half of guidance and then the conditional one; `conditional` is False in a further call of the same
+    step, as FLUX makes for a negative prompt. `grid` (rows, columns) is the layout of predictions that come as tokens
+    [n b (h w) c], None for [n b c h w]. `memory` is kept from call to call and empty when a run begins.
+    """
+
+    noise_preds: Tensor
+    weights: Tensor
+    passes: Sequence[Pass]
+    state: StepState
+    halves: int = 1
+    conditional: bool = True
+    grid: tuple[int, int] | None = None
+    memory: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
 Schedule: TypeAlias = "Callable[[StepState], Sequence[Pass]]"
-Combine: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"  # predictions [n b ...], weights [n] -> prediction [b ...]
+Combine: TypeAlias = "Callable[[Predictions], Tensor]"  # -> prediction [b ...]
 
 
-def weighted_mean(noise_preds: Tensor, weights: Tensor) -> Tensor:
-    """sum_i w_i eps_i / sum_i w_i over the passes: [n b ...], [n] -> [b ...]. One pass alone comes back untouched."""
+def weighted_mean(predictions: Predictions) -> Tensor:
+    """sum_i w_i eps_i / sum_i w_i over the passes: [b ...]. One pass alone comes back untouched."""
+    noise_preds, weights = predictions.noise_preds, predictions.weights
     if noise_preds.shape[0] == 1:
         return noise_preds[0]
     shares = (weights / weights.sum()).to(noise_preds.dtype)

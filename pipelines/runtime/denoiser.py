@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from pipelines.plan import FusionPlan, Pass
+from pipelines.plan import FusionPlan, Pass, Predictions
 from pipelines.runtime.bank import ModelBank
+from pipelines.runtime.call import DenoiserCall
+from pipelines.runtime.output_deltas import OutputDeltas
 from pipelines.runtime.prompts import PromptEncodings
 from pipelines.runtime.steps import StepClock
 from pipelines.runtime.targets import DenoiserSlot
 
-TEXT_INPUTS = frozenset({"encoder_hidden_states", "pooled_projections", "text_embeds"})
-UNBATCHED_INPUTS = frozenset({"img_ids", "txt_ids"})  # positions of tokens: one list for the whole batch
-
 
 class PlanRun:
-    """Answers the pipeline's calls to its denoiser while a plan is in force, and counts the passes.
+    """Answers the pipeline's calls to its denoiser while a plan is in force, and counts the passes by what they reused.
 
     The passes of a step run as one batch, pass by pass along the batch axis; more than `max_batch` samples, or more
     than the memory holds, run in parts. Every input with the batch in front is repeated for each pass, and the text
-    conditioning replaced by the pass's own encoding of the prompt.
+    conditioning replaced by the pass's own encoding of the prompt. What passes leave for later steps ends with the run.
+    `identities` tells adapters of one name apart (their hashes), `guided` whether a batch holds both halves of
+    guidance.
     """
 
     def __init__(
@@ -36,6 +37,9 @@ class PlanRun:
         prompts: PromptEncodings,
         clock: StepClock,
         max_batch: int | None,
+        *,
+        identities: Mapping[str, str],
+        guided: Callable[[], bool],
     ) -> None:
         self.passes: Counter[str] = Counter()  # by kind; each call of the pipeline runs every pass of its step
         self._slot = slot
@@ -44,22 +48,79 @@ class PlanRun:
         self._prompts = prompts
         self._clock = clock
         self._max_batch = max_batch
+        self._identities = identities
+        self._guided = guided
         self._parameters = [name for name in inspect.signature(type(slot.model).forward).parameters if name != "self"]
         self._weights: dict[tuple[float, ...], Tensor] = {}
+        self._run_number, self._step, self._branch = -1, -1, 0
+        self._grid: tuple[int, int] | None = None
+        self._deltas = OutputDeltas()
+        self._memory: dict[str, Any] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        call = dict(zip(self._parameters, args, strict=False)) | kwargs
-        sample: Tensor = call[self._slot.sample]
-        timestep = float(torch.as_tensor(call["timestep"]).flatten()[0]) * self._slot.timestep_scale
-        state = self._clock.state(timestep, sample)
+        call = DenoiserCall.of(self._slot, dict(zip(self._parameters, args, strict=False)) | kwargs)
+        self._follow(call)
+        state = self._clock.state(call.timestep, call.sample)
         self._bank.at(state)
         passes = self._plan.schedule(state)
-        outputs = self._run_in_parts(passes, call, len(sample))
-        predictions = torch.cat([output[0] for output in outputs]) if len(outputs) > 1 else outputs[0][0]
-        predictions = predictions.view(len(passes), -1, *predictions.shape[1:])  # [n b ...]
-        return _like(outputs[0], self._plan.combine(predictions, self._weights_of(passes, predictions)))
+        outputs, noise_preds = self._predict(passes, call)
+        predictions = Predictions(
+            noise_preds=noise_preds,
+            weights=self._weights_of(passes, noise_preds),
+            passes=passes,
+            state=state,
+            halves=2 if self._guided() and call.batch % 2 == 0 else 1,
+            conditional=self._branch == 0,
+            grid=self._grid,
+            memory=self._memory,
+        )
+        return _like(outputs[0], self._plan.combine(predictions))
 
-    def _run_in_parts(self, passes: Sequence[Pass], call: Mapping[str, Any], batch: int) -> list[Any]:
+    def _follow(self, call: DenoiserCall) -> None:
+        """Notice a new run, a new step, and a further call of the same step."""
+        run, step = self._clock.runs, self._clock.step
+        if run != self._run_number:
+            self._deltas.clear()
+            self._memory.clear()
+            self._grid = call.grid()
+        self._branch = self._branch + 1 if (run, step) == (self._run_number, self._step) else 0
+        self._run_number, self._step = run, step
+
+    def _predict(self, passes: Sequence[Pass], call: DenoiserCall) -> tuple[list[Any], Tensor]:
+        """The outputs of the passes that ran, and the predictions of all [n b ...]."""
+        keys = [self._key(each, passes[0], call) for each in passes]
+        recalled = {
+            index
+            for index, each in enumerate(passes)
+            if index and each.reuse == "delta" and self._deltas.holds(keys[index])
+        }
+        outputs = self._run_in_parts([each for k, each in enumerate(passes) if k not in recalled], call, call.batch)
+        ran = torch.cat([output[0] for output in outputs]) if len(outputs) > 1 else outputs[0][0]
+        ran = ran.view(-1, call.batch, *ran.shape[1:])  # [n b ...]
+        if len(passes) == 1:
+            return outputs, ran
+        answers = iter(ran)
+        noise_preds: list[Tensor] = []
+        for index, key in enumerate(keys):
+            if index in recalled:
+                noise_preds.append(self._deltas.recall(key, ran[0]))
+            else:
+                noise_preds.append(next(answers))
+                self._deltas.remember(key, noise_preds[-1], ran[0])
+        if recalled:
+            self.passes["delta"] += len(recalled)
+        return outputs, torch.stack(noise_preds) if recalled else ran
+
+    def _key(self, each: Pass, reference: Pass, call: DenoiserCall) -> Hashable:
+        """All that the difference of a pass to the reference of its step depends on, but the step."""
+
+        def acting(gates: Mapping[str, float]) -> Hashable:
+            return tuple(sorted((name, self._identities[name], gate) for name, gate in gates.items() if gate))
+
+        of_passes = [acting(gates) for one in (each, reference) for gates in (one.gates, one.encoded_with)]
+        return *of_passes, self._branch, self._guided(), tuple(call.sample.shape)
+
+    def _run_in_parts(self, passes: Sequence[Pass], call: DenoiserCall, batch: int) -> list[Any]:
         at_once = len(passes) if self._max_batch is None else max(self._max_batch // batch, 1)
         outputs: list[Any] = []
         done = 0
@@ -77,29 +138,14 @@ class PlanRun:
             self.passes["full"] += len(part)
         return outputs
 
-    def _run(self, passes: Sequence[Pass], call: Mapping[str, Any], batch: int) -> Any:
+    def _run(self, passes: Sequence[Pass], call: DenoiserCall, batch: int) -> Any:
         self._bank.activate([each.gates for each in passes])
+        return self._slot.called(**call.for_passes(passes, self._prompts))
 
-        def per_pass(name: str, value: Any) -> Any:
-            if isinstance(value, Tensor):
-                if value.ndim == 0 or len(value) != batch or name in UNBATCHED_INPUTS:
-                    return value
-                if name in TEXT_INPUTS:
-                    rows = [self._prompts.for_pass(value, each.encoded_with) for each in passes]
-                    return torch.cat(rows) if len(rows) > 1 else rows[0]
-                return value.repeat(len(passes), *(1,) * (value.ndim - 1)) if len(passes) > 1 else value
-            if isinstance(value, dict):
-                return {key: per_pass(key, each) for key, each in cast("dict[str, Any]", value).items()}
-            if isinstance(value, list | tuple):
-                return [per_pass(name, each) for each in cast("list[Any]", value)]
-            return value
-
-        return self._slot.called(**{name: per_pass(name, value) for name, value in call.items()})
-
-    def _weights_of(self, passes: Sequence[Pass], predictions: Tensor) -> Tensor:
+    def _weights_of(self, passes: Sequence[Pass], noise_preds: Tensor) -> Tensor:
         weights = tuple(each.weight for each in passes)
         if weights not in self._weights:
-            self._weights[weights] = torch.tensor(weights, device=predictions.device)
+            self._weights[weights] = torch.tensor(weights, device=noise_preds.device)
         return self._weights[weights]
 
 

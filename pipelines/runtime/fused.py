@@ -58,7 +58,16 @@ def fused(
         clock = StepClock(pipe.scheduler)
         stack.enter_context(prompts.installed())
         stack.enter_context(clock.installed())
-        run = PlanRun(slot, plan, bank.denoiser, prompts, clock, max_batch)
+        run = PlanRun(
+            slot,
+            plan,
+            bank.denoiser,
+            prompts,
+            clock,
+            max_batch,
+            identities={name: adapters[name].sha256 for name in plan.adapters},
+            guided=lambda: bool(getattr(pipe, "do_classifier_free_guidance", False)),
+        )
         own: dict[str, Any] = pipe.__dict__  # setting the attribute would write the stand-in into the pipeline's config
         stack.callback(own.update, {slot.attribute: slot.called})
         own[slot.attribute] = StandIn(slot.called, run)

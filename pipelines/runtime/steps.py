@@ -22,6 +22,7 @@ class StepClock:
 
     def __init__(self, scheduler: Any) -> None:
         self.scheduler = scheduler
+        self.runs = 0  # as many as `set_timesteps` has begun
         self._calls = 0
 
     @contextmanager
@@ -32,6 +33,7 @@ class StepClock:
 
         @functools.wraps(set_timesteps)  # pipelines look at its signature
         def restarting(*args: Any, **kwargs: Any) -> Any:
+            self.runs += 1
             self._calls = 0
             return set_timesteps(*args, **kwargs)
 
@@ -47,9 +49,9 @@ class StepClock:
             del own["set_timesteps"], own["step"]
 
     @property
-    def fresh(self) -> bool:
-        """Whether the run has yet to take its first step."""
-        return self._calls == 0
+    def step(self) -> int:
+        """How often the scheduler has stepped in this run."""
+        return self._calls
 
     def state(self, timestep: float, sample: Tensor) -> StepState:
         """The state at a timestep in the scheduler's units."""

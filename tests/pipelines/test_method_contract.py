@@ -1,6 +1,7 @@
 """What every fusion method keeps on every family of base models."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -155,9 +156,7 @@ def test_image_to_image_with_partial_strength(family, pipe, method, adapters, dr
     call["num_inference_steps"] = 4
     indices = []
     plan = plan_of(method, {"fox": 0.7}, steps=4)
-    watched = type(plan)(
-        plan.adapters, lambda state: indices.append(state.index) or plan.schedule(state), plan.text_passes, plan.combine
-    )
+    watched = replace(plan, schedule=lambda state: indices.append(state.index) or plan.schedule(state))
     mine = from_image(pipe)
     with fused(mine, watched, adapters):
         found = draw(mine, **call)

@@ -2,21 +2,25 @@
 
 import torch
 
-from pipelines.plan import Pass, base_plan, weighted_mean
+from pipelines.plan import Pass, Predictions, base_plan, weighted_mean
+
+
+def mean_of(noise_preds, weights):
+    return weighted_mean(Predictions(noise_preds, weights, passes=(), state=None))
 
 
 def test_the_weighted_mean_divides_by_the_weights():
     predictions = torch.tensor([[[1.0, 2.0]], [[3.0, 6.0]]])  # [n b d]
-    assert weighted_mean(predictions, torch.tensor([1.0, 3.0])).tolist() == [[2.5, 5.0]]
+    assert mean_of(predictions, torch.tensor([1.0, 3.0])).tolist() == [[2.5, 5.0]]
 
 
 def test_one_prediction_comes_back_untouched():
     predictions = torch.randn(1, 2, 3)
-    assert torch.equal(weighted_mean(predictions, torch.tensor([0.3])), predictions[0])
+    assert torch.equal(mean_of(predictions, torch.tensor([0.3])), predictions[0])
 
 
 def test_the_mean_keeps_the_dtype():
-    assert weighted_mean(torch.ones(2, 1, dtype=torch.bfloat16), torch.ones(2)).dtype == torch.bfloat16
+    assert mean_of(torch.ones(2, 1, dtype=torch.bfloat16), torch.ones(2)).dtype == torch.bfloat16
 
 
 def test_a_prompt_is_encoded_with_the_gates_of_its_pass_unless_told_otherwise():

@@ -97,10 +97,10 @@ def test_memory_that_runs_out_halves_the_batch(sd15, adapters, draw, error_of, m
 def test_combine_and_weights_come_from_the_plan(sd15, adapters, draw, error_of):
     two = (Pass({"fox": 0.9}, weight=3.0), Pass({"fox": 0.9}, weight=1.0))
 
-    def first_and_last(predictions, weights):
-        assert predictions.shape == (2, 2, 4, 8, 8)  # passes, both halves of guidance, c, h, w
-        assert weights.tolist() == [3.0, 1.0]
-        return (predictions[0] + predictions[1]) / 2
+    def first_and_last(predictions):
+        assert predictions.noise_preds.shape == (2, 2, 4, 8, 8)  # passes, both halves of guidance, c, h, w
+        assert predictions.weights.tolist() == [3.0, 1.0]
+        return (predictions.noise_preds[0] + predictions.noise_preds[1]) / 2
 
     with fused(sd15, FusionPlan(("fox",), lambda state: two, ({"fox": 0.9},), first_and_last), adapters):
         found = draw(sd15)
