@@ -2,7 +2,8 @@
 
 It learns from base pictures only, of which it takes a part apart (crops are mirrored, turned, their channels
 exchanged, two pictures joined along a line), so that it is a codec for drawings in general and not for the values it
-has seen. Most of the run sees half-size crops, which cost a quarter. Loss: L1 and twice the squared error, with a
+has seen. It sees half-size crops, which cost a quarter. `--seconds` ends the run by the clock, for a machine that is
+there for a while only. Loss: L1 and twice the squared error, with a
 light pull of the latents to zero; a little noise on the latents makes the decoder forgiving. `--decoder-steps` goes
 on with the decoder alone, which leaves the latents, and so every model trained on them, as they are.
 """
@@ -19,20 +20,21 @@ from diffusers import AutoencoderTiny
 from torch import Tensor
 
 from studio.pocket.build import checkpoint
-from studio.pocket.build.pictures import base_scenes, draw, drawn_once
+from studio.pocket.build.pace import Pace
+from studio.pocket.build.pictures import SIZE, base_scenes, draw, drawn_once
 
 LATENT_NOISE = 0.05
 PEAK = 2e-3  # learning rate
 DISGUISED = 0.3  # of the batches
 
 
-def new_autoencoder(encoder_width: int = 32, decoder_width: int = 48, latent_channels: int = 8) -> AutoencoderTiny:
-    """A convolutional autoencoder without normalisation; f = 4, because the first of three levels keeps the size."""
+def new_autoencoder(encoder_width: int = 48, decoder_width: int = 48, latent_channels: int = 8) -> AutoencoderTiny:
+    """A convolutional autoencoder without normalisation; f = 8, because the first of four levels keeps the size."""
     return AutoencoderTiny(
-        encoder_block_out_channels=(encoder_width,) * 3,
-        decoder_block_out_channels=(decoder_width,) * 3,
-        num_encoder_blocks=(1, 1, 2),
-        num_decoder_blocks=(2, 2, 1),
+        encoder_block_out_channels=(encoder_width,) * 4,
+        decoder_block_out_channels=(decoder_width,) * 4,
+        num_encoder_blocks=(1, 1, 2, 3),
+        num_decoder_blocks=(3, 3, 2, 1),
         latent_channels=latent_channels,
     )
 
@@ -65,90 +67,97 @@ def disguise(x: Tensor, rng: np.random.Generator) -> Tensor:
 
 def psnr(vae: Any, pictures: np.ndarray) -> float:
     """Mean PSNR in dB of round trips over uint8 pictures, on the 8-bit scale."""
+    device = next(vae.parameters()).device
     with torch.no_grad():
-        x = to_tensor(pictures)
-        y = torch.cat([vae.decode(vae.encode(part).latents).sample for part in x.split(50)])
-    error = ((x.clamp(-1, 1) - y.clamp(-1, 1)) * 127.5).square().flatten(1).mean(1)
-    return float((10 * torch.log10(255**2 / error)).mean())
+        errors = []
+        for part in to_tensor(pictures).split(50):
+            x = part.to(device)
+            y = vae.decode(vae.encode(x).latents).sample.float()
+            errors.append(((x.clamp(-1, 1) - y.clamp(-1, 1)) * 127.5).square().flatten(1).mean(1))
+    return float((10 * torch.log10(255**2 / torch.cat(errors))).mean())
 
 
 def fit(
     accelerator: Accelerator,
     vae: Any,
-    pictures: np.ndarray,
+    pictures: Tensor,
     fresh: np.ndarray,
-    steps: int,
+    pace: Pace,
     batch: int,
     path: Path,
     log: checkpoint.Log,
+    peak: float = PEAK,
 ) -> None:
-    """Train the parameters of `vae` that require gradients for `steps`, or the rest of them after an interruption."""
+    """Train the parameters of `vae` that require gradients, or go on with it after an interruption.
+
+    `pictures` uint8 [n 3 h w] lie on the device.
+    """
     learnt = [p for p in vae.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learnt, lr=PEAK, betas=(0.9, 0.99), weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK, total_steps=steps + 1, pct_start=0.1)
-    first, size, running = 0, pictures.shape[1], 0.0
+    optimizer = torch.optim.AdamW(learnt, lr=peak, betas=(0.9, 0.99), weight_decay=0.0)
+    first, size, running, every = 0, pictures.shape[-1], 0.0, 250
     if state := checkpoint.load(path):
         vae.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        first = schedule.last_epoch = state["step"]
+        first = state["step"]
     optimizer = accelerator.prepare(optimizer)
-    for step in range(first, steps):
+    phase = "both" if len(learnt) == len(list(vae.parameters())) else "decoder"
+    for step, rate in pace.steps(first):
         rng = np.random.default_rng((21, len(learnt), step))
-        x = to_tensor(pictures[np.sort(rng.integers(len(pictures), size=batch))])
-        x = crop(x, size // 2, rng)
-        x = (disguise(x, rng) if rng.random() < DISGUISED else x).to(accelerator.device)
+        rows = torch.from_numpy(np.sort(rng.integers(len(pictures), size=batch))).to(pictures.device)
+        x = crop(pictures[rows], size // 2, rng).to(accelerator.device).float() / 127.5 - 1
+        x = disguise(x, rng) if rng.random() < DISGUISED else x
+        x = x.contiguous(memory_format=torch.channels_last)
         with accelerator.autocast():
             z = vae.encode(x).latents
             y = vae.decode(z + LATENT_NOISE * torch.randn_like(z)).sample.float()
         error = y - x
         loss = error.abs().mean() + 2 * error.square().mean() + 1e-4 * z.float().square().mean()
+        for group in optimizer.param_groups:
+            group["lr"] = peak * rate
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(learnt, 1.0)
         optimizer.step()
-        schedule.step()
         optimizer.zero_grad(set_to_none=True)
-        running = float(loss.detach()) if step == first else 0.98 * running + 0.02 * float(loss.detach())
-        if (step + 1) % 250 == 0 or step + 1 == steps:
-            phase = "both" if len(learnt) == len(list(vae.parameters())) else "decoder"
+        if (step + 1) % 10 == 0:
+            running = float(loss.detach()) if not running else 0.9 * running + 0.1 * float(loss.detach())
+        if (step + 1) % every == 0:
             log.write(phase=phase, step=step + 1, pictures=(step + 1) * batch, loss=running, psnr=psnr(vae, fresh))
             state = {"model": vae.state_dict(), "optimizer": optimizer.state_dict()}
             checkpoint.save(path, step + 1, state)
+    log.write(phase=phase, step=pace.last, pictures=pace.last * batch, loss=running, psnr=psnr(vae, fresh))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for pictures, checkpoint, log and result")
     parser.add_argument("--steps", type=int, default=3500)
+    parser.add_argument("--seconds", type=float, help="end by the clock instead of after --steps")
     parser.add_argument("--decoder-steps", type=int, default=0, help="further steps of the decoder alone")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--pictures", type=int, default=12000)
-    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--size", type=int, default=SIZE)
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw the pictures")
     parser.add_argument("--precision", default="bf16", choices=("no", "bf16", "fp16"))
     arguments = parser.parse_args()
-    pictures = drawn_once(
-        arguments.work / "autoencoder_pictures.npy", arguments.pictures, arguments.size, seed=11, jitter=1.5
+    drawn = drawn_once(
+        arguments.work / "autoencoder_pictures.npy", arguments.pictures, arguments.size, 11, 1.5, arguments.workers
     )
     fresh = draw(base_scenes(200, seed=12), arguments.size)
 
     torch.manual_seed(0)
+    torch.backends.cudnn.benchmark = True
     accelerator = Accelerator(mixed_precision=arguments.precision)
-    vae: Any = new_autoencoder().to(accelerator.device)
+    pictures = torch.from_numpy(np.array(drawn)).permute(0, 3, 1, 2).contiguous().to(accelerator.device)
+    vae: Any = new_autoencoder().to(accelerator.device, memory_format=torch.channels_last)
     log = checkpoint.Log(arguments.work / "autoencoder_log.jsonl")
-    fit(
-        accelerator,
-        vae,
-        pictures,
-        fresh[:100],
-        arguments.steps,
-        arguments.batch,
-        arguments.work / "autoencoder.ckpt",
-        log,
-    )
+    pace = Pace(arguments.steps, arguments.seconds, warm_up=200, falling=0.9)
+    fit(accelerator, vae, pictures, fresh[:50], pace, arguments.batch, arguments.work / "autoencoder.ckpt", log)
     if arguments.decoder_steps:
         vae.encoder.requires_grad_(False)
         path = arguments.work / "autoencoder_decoder.ckpt"
-        fit(accelerator, vae, pictures, fresh[:100], arguments.decoder_steps, arguments.batch, path, log)
-    vae.cpu()
+        pace = Pace(arguments.decoder_steps, None, warm_up=100, falling=0.9)
+        fit(accelerator, vae, pictures, fresh[:50], pace, arguments.batch, path, log)
+    vae = vae.cpu().float()
     with torch.no_grad():
         latents = torch.cat([vae.encode(part).latents for part in to_tensor(fresh).split(50)])
     vae.register_to_config(scaling_factor=float(1 / latents.std()), shift_factor=0.0)
