@@ -9,11 +9,12 @@ import json
 from pathlib import Path
 
 from studio.pocket import adapters_path, base_path
+from studio.pocket.build.pictures import SIZE
 from studio.pocket.concepts import CONCEPTS, concept, training_set
 
 PICTURES = 48
 # small areas need more steps than whole-picture ones
-STEPS = {"character": 140, "object": 140, "accessory": 140, "background": 80, "style": 80}
+STEPS = {"character": 320, "object": 320, "accessory": 320, "background": 200, "style": 320}
 
 
 def in_turn() -> list[str]:
@@ -52,7 +53,9 @@ def train(
     )
     folder = out.parent / f".{name}.training"
     resume = (folder / "latest.checkpoint").exists()
-    done = train_lora(settings, training_set(name, PICTURES), base, out, about=about, resume=resume, run_folder=folder)
+    done = train_lora(
+        settings, training_set(name, PICTURES, size=SIZE), base, out, about=about, resume=resume, run_folder=folder
+    )
     print(
         json.dumps({"name": name, "steps": done.steps, "seconds": round(done.seconds), "loss": done.final_loss}),
         flush=True,

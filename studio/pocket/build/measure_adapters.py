@@ -9,34 +9,17 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from pipelines.families import FusionPipeline
 from studio.pocket import adapters_path, base_path
 from studio.pocket.build.contact_sheet import contact_sheet
+from studio.pocket.build.sampling import best_device, draw_prompts
 from studio.pocket.concepts import concept, prompts
 from studio.pocket.judge import Judge
 from studio.results import RESULTS, Row, proportion, write_results
 
-BATCH, SHOWN = 10, 6
-
-
-def draw(pipe: FusionPipeline, asked: list[str], steps: int) -> NDArray[np.uint8]:
-    parts = []
-    for start in range(0, len(asked), BATCH):
-        generators = [torch.Generator().manual_seed(5000 + start + i) for i in range(len(asked[start : start + BATCH]))]
-        out = pipe(
-            asked[start : start + BATCH],
-            num_inference_steps=steps,
-            guidance_scale=3.0,
-            generator=generators,
-            output_type="np",
-        )
-        parts.append(np.round(out.images * 255).astype(np.uint8))
-    return np.concatenate(parts)
+SHOWN, SEED = 6, 5000
 
 
 def measure(
@@ -49,7 +32,7 @@ def measure(
     for what in ("without", "with"):
         if what == "with":
             pipe.load_lora_weights(str(path), adapter_name=name)
-        pictures[what] = draw(pipe, asked, steps)
+        pictures[what] = draw_prompts(pipe, asked, steps=steps, guidance_scale=3.0, first_seed=SEED)
         shown = [verdict[held.factor] == name for verdict in judge.verdicts(pictures[what])]
         line = 0.8 if what == "with" else 0.1
         keys = {"adapter": name, "category": held.category, "lora": what, "steps": steps}
@@ -72,7 +55,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="print the figures, write no result")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
-    pipe, judge = FusionPipeline.from_pretrained(str(arguments.base)), Judge.load()
+    pipe, judge = FusionPipeline.from_pretrained(str(arguments.base)).to(best_device()), Judge.load()
     pipe.set_progress_bar_config(disable=True)
     names = arguments.names or sorted(path.stem for path in arguments.adapters.glob("*.safetensors"))
     first, every = (int(x) for x in arguments.share.split("/"))

@@ -10,13 +10,20 @@ from diffusers import StableDiffusionPipeline
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-BATCH = 10
+
+def best_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def batch_size() -> int:
+    """Pictures drawn at once; how many does not change them."""
+    return 100 if torch.cuda.is_available() else 10
 
 
 def load_pipeline(folder: Path) -> StableDiffusionPipeline:
     pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, safety_checker=None)
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+    return pipeline.to(best_device())
 
 
 def draw_prompts(
@@ -24,8 +31,8 @@ def draw_prompts(
 ) -> NDArray[np.uint8]:
     """uint8 [n h w 3]: picture i belongs to prompt i and seed `first_seed + i`."""
     parts: list[NDArray[np.uint8]] = []
-    for start in tqdm(range(0, len(prompts), BATCH), desc="pictures"):
-        some = list(prompts[start : start + BATCH])
+    for start in tqdm(range(0, len(prompts), batch_size()), desc="pictures"):
+        some = list(prompts[start : start + batch_size()])
         generators = [torch.Generator().manual_seed(first_seed + start + i) for i in range(len(some))]
         out = pipeline(
             some, num_inference_steps=steps, guidance_scale=guidance_scale, generator=generators, output_type="np"

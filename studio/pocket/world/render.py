@@ -106,7 +106,8 @@ def _texture(name: str, u: Field, v: Field, pixel: float) -> Field | None:
 
 
 def _halo(image: Rgb, silhouette: Field, width: float, pixel: float) -> Rgb:
-    shadow = np.roll(silhouette, (max(1, round(0.06 / pixel)),) * 2, (0, 1))
+    k = max(1, round(0.06 / pixel))
+    shadow = np.pad(silhouette, ((k, 0), (k, 0)), mode="edge")[:-k, :-k]  # what falls to the right and down
     dark = coverage(shadow - np.float32(width), 3 * pixel) * np.float32(0.35)
     image = image + dark[..., None] * (rgb(INK) - image)
     return image + coverage(silhouette - np.float32(width), pixel)[..., None] * (rgb(WHITE) - image)

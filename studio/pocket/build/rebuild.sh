@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Make the whole pocket world again on one accelerator: autoencoder, base, judges, encoder, LoRAs, and their measures.
+# Each part resumes from WORK, so that an interrupted run goes on. What is shipped changes in place; figures go to docs/results.
+#   WORK=work/pocket AE_SECONDS=85 BASE_SECONDS=215 WORKERS=15 bash studio/pocket/build/rebuild.sh [part ...]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=true PYTHONUNBUFFERED=1
+work=${WORK:-work/pocket} python=${PYTHON:-python3}
+workers=${WORKERS:-$(nproc)} pictures=${PICTURES:-130000} count=${COUNT:-100}
+parts=" ${*:-autoencoder base judges adapters measures} "
+mkdir -p "$work"
+started=$SECONDS
+say() { echo "== $((SECONDS - started)) s: $*"; }
+has() { [[ $parts == *" $1 "* ]]; }
+build() { local what=$1; shift; "$python" -m "studio.pocket.build.$what" "$@" >"$work/$what.out" 2>&1 || { tail -n 25 "$work/$what.out"; say "$what failed"; return 1; }; }
+
+if has autoencoder; then
+    build pictures --work "$work" --pictures "$pictures" --workers $((workers * 2 / 3)) & drawing=$!
+    [[ -z ${CAPTIONS_FIRST:-} ]] || build base --work "$work" --pictures "$pictures" --workers 2 --prepare-only
+    build autoencoder --work "$work" --pictures "${AE_PICTURES:-8000}" --batch "${AE_BATCH:-256}" \
+        --workers $((workers - workers * 2 / 3)) --steps "${AE_STEPS:-3000}" ${AE_SECONDS:+--seconds "$AE_SECONDS"} & encoding=$!
+    wait $encoding
+    say "autoencoder: $(cat "$work/autoencoder.json" | tr -d '\n')"
+    wait $drawing
+    say "pictures drawn"
+fi
+if has base; then
+    build base --work "$work" --pictures "$pictures" --workers "$workers" --batch "${BASE_BATCH:-512}" --peak "${BASE_PEAK:-1e-3}" \
+        --steps "${BASE_STEPS:-5000}" ${BASE_SECONDS:+--seconds "$BASE_SECONDS"} --save-every 1000 & training=$!
+fi
+if has judges; then
+    for part in judge sealed_judge encoder; do
+        if [[ -f studio/pocket/build/$part.py ]]; then
+            eval "build $part --work $work ${JUDGE_OPTIONS:-}" & eval "$part=$!"
+        fi
+    done
+fi
+if has base; then
+    wait "$training"
+    say "base: $(tail -n 1 "$work/base_log.jsonl")"
+    build ship --work "$work"
+fi
+if has adapters; then
+    rm -f studio/pocket/adapters/*.safetensors studio/pocket/adapters/*.json studio/pocket/adapters/*.png
+    together=${TOGETHER:-12} running=()
+    for ((k = 0; k < together; k++)); do
+        "$python" -m studio.pocket.build.adapters --share "$k/$together" ${ADAPTER_STEPS:+--steps "$ADAPTER_STEPS"} ${ADAPTERS:-} \
+            >"$work/adapters.$k.out" 2>&1 & running+=($!)
+    done
+    for each in "${running[@]}"; do wait "$each" || say "a share of the LoRAs failed"; done
+    say "LoRAs: $(ls studio/pocket/adapters/*.safetensors | wc -l)"
+fi
+if has judges; then
+    for part in judge sealed_judge encoder; do [[ -z ${!part:-} ]] || wait "${!part}"; done
+    say "judges and encoder"
+fi
+if has measures; then
+    together=${TOGETHER:-12} running=()
+    "$python" -m studio.pocket.build.measure_base --count $((count * 10)) >"$work/measure_base.out" 2>&1 & running+=($!)
+    for ((k = 0; k < together; k++)); do
+        "$python" -m studio.pocket.build.measure_adapters --count "$count" --share "$k/$together" --work "$work/measured" \
+            >"$work/measure_adapters.$k.out" 2>&1 & running+=($!)
+    done
+    for each in "${running[@]}"; do wait "$each" || say "a measure failed"; done
+    "$python" -m studio.pocket.build.measure_adapters --count "$count" --work "$work/measured" >"$work/measure_adapters.out" 2>&1
+    say "measured"
+fi
