@@ -1,0 +1,1 @@
+"""PocketCompose: sets of LoRAs with a known truth, on which every fusion method is judged."""
