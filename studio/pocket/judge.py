@@ -1,85 +1,123 @@
-"""The pocket judge: which named factors a picture shows, by a small convolutional classifier with an 'other' class.
+"""The pocket judges: which named factors a picture shows, by small classifiers with an 'other' class per factor.
 
-It is right on pictures of the pocket world and on nothing else. `other` means that the picture shows none of the known
-values of a factor; it counts as a failure wherever a value was asked for.
+They are right on pictures of the pocket world and on nothing else. `other` means that the picture shows none of the
+known values of a factor; it counts as a failure wherever a value was asked for. The development judge is for tuning;
+the sealed one, of another architecture, seed and renderer parameters, is for published tables alone.
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from studio.pocket.classifiers import ARCHITECTURES
 from studio.pocket.world.scene import FACTORS, HELD
 
 OTHER = "other"
-# the shipped weights are older than the companions: with the next ones "companion" is judged and BEFORE goes
-JUDGED = ("subject", "colour", "texture", "accessory", "background", "style")
-BEFORE: Mapping[str, tuple[str, ...]] = {"subject": HELD["companion"]}
-CLASSES: Mapping[str, tuple[str, ...]] = {f: (*FACTORS[f], *HELD.get(f, ()), *BEFORE.get(f, ()), OTHER) for f in JUDGED}
-INPUT_SIZE = 64
+JUDGED = ("subject", "colour", "texture", "accessory", "background", "style", "companion")
+CLASSES: Mapping[str, tuple[str, ...]] = {f: (*FACTORS[f], *HELD.get(f, ()), OTHER) for f in JUDGED}
+FILES = {"development": "judge.safetensors", "sealed": "sealed_judge.safetensors"}
+BATCH = 32
+# a file from before files described themselves is older than the companions, whose held values were subjects
+UNDESCRIBED = {
+    f: (*FACTORS[f], *HELD.get(f, ()), *(HELD["companion"] if f == "subject" else ()), OTHER) for f in JUDGED[:-1]
+}
 
 
-class Classifier(nn.Module):
-    """Four levels of residual convolutions, mean and maximum over the picture, one linear head a factor."""
+@dataclass(frozen=True)
+class JudgeSpec:
+    """What a judge's file says of itself: its network, the side of its input in pixels, a temperature per factor."""
 
-    def __init__(self, widths: Sequence[int] = (16, 32, 64, 128)) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, widths[0], 3, padding=1)
-        self.levels = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(a, b, 3, stride=2, padding=1),
-                nn.BatchNorm2d(b),
-                nn.ReLU(),
-                nn.Conv2d(b, b, 3, padding=1),
-                nn.BatchNorm2d(b),
-                nn.ReLU(),
-            )
-            for a, b in zip(widths, (*widths[1:], widths[-1]), strict=True)
-        )
-        self.heads = nn.ModuleDict({f: nn.Linear(2 * widths[-1], len(values)) for f, values in CLASSES.items()})
+    architecture: str = "convolutions"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    input_size: int = 64
+    temperatures: Mapping[str, float] = field(default_factory=dict)
+    classes: Mapping[str, Sequence[str]] = field(default_factory=lambda: dict(CLASSES))
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """x [n 3 64 64] in [-1, 1] -> logits [n classes] by factor."""
-        h = F.relu(self.stem(x))
-        for level in self.levels:
-            h = level(h)
-        pooled = torch.cat((h.mean((2, 3)), h.amax((2, 3))), 1)
-        return {factor: head(pooled) for factor, head in self.heads.items()}
+    def network(self) -> nn.Module:
+        return ARCHITECTURES[self.architecture]({f: len(v) for f, v in self.classes.items()}, **self.settings)
+
+
+def resized(x: Tensor, size: int) -> Tensor:
+    """[n 3 h w] -> [n 3 size size], antialiased when it shrinks."""
+    if x.shape[-2:] == (size, size):
+        return x
+    return F.interpolate(x, (size, size), mode="bilinear", antialias=True)
 
 
 class Judge:
-    """Hard verdicts of a trained classifier."""
+    """Hard verdicts of a trained classifier, and its calibrated probabilities."""
 
-    def __init__(self, classifier: Classifier) -> None:
-        self.classifier = classifier.eval()
+    def __init__(self, network: nn.Module, spec: JudgeSpec) -> None:
+        self.network, self.spec = network.eval(), spec
 
     @classmethod
     def load(cls, path: Path | None = None) -> "Judge":
-        """The shipped judge, or the one whose weights are in `path`."""
-        path = path or Path(__file__).parent / "judge.safetensors"
-        classifier = Classifier()
-        classifier.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()})
-        return cls(classifier)
+        """The shipped development judge, or the one in `path`, with the classes that its file names."""
+        path = path or Path(__file__).parent / FILES["development"]
+        with safe_open(path, "pt") as file:
+            held = (file.metadata() or {}).get("judge")
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        spec = JudgeSpec(**json.loads(held)) if held else JudgeSpec(classes=UNDESCRIBED)
+        network = spec.network()
+        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
+        return cls(network, spec)
+
+    def save(self, path: Path) -> None:
+        """Write weights in half precision and the spec beside them in the same file."""
+        state = {k: v.cpu().contiguous() for k, v in self.network.state_dict().items()}
+        weights = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+        save_file(weights, path, {"judge": json.dumps(asdict(self.spec))})
 
     @torch.no_grad()
+    def logits(self, pictures: NDArray[np.uint8]) -> dict[str, Tensor]:
+        """uint8 [n h w 3] -> float32 [n classes] by factor, before any temperature."""
+        x = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2)
+        device = next(self.network.parameters()).device
+        parts = [
+            self.network(resized(part.to(device).float() / 127.5 - 1, self.spec.input_size)) for part in x.split(BATCH)
+        ]
+        return {f: torch.cat([part[f] for part in parts]).float().cpu() for f in self.spec.classes}
+
     def verdicts(self, pictures: NDArray[np.uint8]) -> list[dict[str, str]]:
-        """uint8 [n h w 3] -> the value (or `other`) of every judged factor, per picture."""
-        x = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        if x.shape[-2:] != (INPUT_SIZE, INPUT_SIZE):
-            x = F.interpolate(x, (INPUT_SIZE, INPUT_SIZE), mode="bilinear", antialias=True)
-        found: list[dict[str, str]] = []
-        for part in x.split(64):
-            best = {factor: logits.argmax(1).tolist() for factor, logits in self.classifier(part).items()}
-            found += [{f: CLASSES[f][best[f][i]] for f in JUDGED} for i in range(len(part))]
-        return found
+        """uint8 [n h w 3] -> the value (or `other`) of every judged factor, per picture.
+
+        A factor that the judge was never taught is `other`.
+        """
+        if not len(pictures):
+            return []
+        best = {factor: logits.argmax(1).tolist() for factor, logits in self.logits(pictures).items()}
+        known = {f: [self.spec.classes[f][k] for k in best[f]] for f in best}
+        return [{f: known[f][i] if f in known else OTHER for f in JUDGED} for i in range(len(pictures))]
+
+    def probabilities(self, pictures: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """uint8 [n h w 3] -> [n classes] by factor in the order of `spec.classes`, at the calibrated temperature.
+
+        For ranking and calibration; headlines count hard verdicts.
+        """
+        return {
+            f: torch.softmax(logits / self.spec.temperatures.get(f, 1.0), 1).numpy()
+            for f, logits in self.logits(pictures).items()
+        }
 
 
 @lru_cache(maxsize=1)
 def shipped_judge() -> Judge:
+    """The development judge: for tuning, early stopping, weight search."""
     return Judge.load()
+
+
+@lru_cache(maxsize=1)
+def sealed_judge() -> Judge:
+    """The sealed judge: for published tables, never for a decision that changes what is published."""
+    return Judge.load(Path(__file__).parent / FILES["sealed"])

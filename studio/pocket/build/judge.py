@@ -1,181 +1,184 @@
-"""Train and measure the pocket judge: `python -m studio.pocket.build.judge --work DIR`.
+"""Train a pocket judge: `python -m studio.pocket.build.judge --work DIR --judge development|sealed`.
 
-It sees wider poses than the world draws, blur, noise, shifted colours and autoencoder round trips, and for its class
-'other' creatures of no known kind, blends of two pictures, noise and half-erased pictures. Writes
-`studio/pocket/judge.safetensors` and `docs/results/pocket_judge.json`.
+It sees wider poses than the world draws, blur, noise, compression, shifted colours and autoencoder round trips; and
+for its class 'other' strange creatures, colours, places and styles, blends of two pictures, noise, half-erased pictures
+and decoded nonsense. `--prepare-only` draws the pictures and stops; the training then needs `DIR/vae`. Writes
+`DIR/judge.safetensors` or `DIR/sealed_judge.safetensors` and, unless `--no-ship`, the same into the package.
 """
 
 import argparse
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderTiny
-from numpy.typing import NDArray
-from safetensors.torch import save_file
-from torch import Tensor
-from tqdm import tqdm
+from torch import Tensor, nn
 
 from studio.pocket.build import checkpoint
-from studio.pocket.build.autoencoder import to_tensor
-from studio.pocket.judge import CLASSES, JUDGED, OTHER, Classifier, Judge
-from studio.pocket.world.creatures import random_creature
-from studio.pocket.world.render import render
-from studio.pocket.world.scene import CREATURES, FACTORS, HELD, PLACES, Scene, posed
-from studio.results import Row, proportion, write_results
+from studio.pocket.build.labelled import Labels, Pictures, Pool, labelled
+from studio.pocket.build.round_trips import load_autoencoder, round_trip, spoiled
+from studio.pocket.build.sampling import best_device
+from studio.pocket.build.training_clock import TrainingClock
+from studio.pocket.build.wear import ruined, worn
+from studio.pocket.judge import CLASSES, FILES, JUDGED, Judge, JudgeSpec, resized
 
-Labels = NDArray[np.int64]
-
-
-def any_scene(
-    rng: np.random.Generator, jitter: float, unknown: float = 0.0
-) -> tuple[Scene, NDArray[np.float32], list[int]]:
-    """A scene over all values, its picture and labels; a share `unknown` shows a creature of no known kind."""
-    values = {f: (*v, *HELD.get(f, ())) for f, v in FACTORS.items()}
-    draw: dict[str, Any] = {f: str(rng.choice(v)) for f, v in values.items()}
-    draw["place"] = str(rng.choice(PLACES, p=(0.7, 0.15, 0.15)))
-    scene = posed(Scene(**draw), rng, jitter)
-    stranger = random_creature(rng) if scene.subject in CREATURES and rng.random() < unknown else None
-    labels = [CLASSES[f].index(OTHER if stranger and f == "subject" else getattr(scene, f)) for f in JUDGED]
-    return scene, render(scene, 64, stranger).image, labels
+ROUND_SHARE, SPOILED_SHARE, RUINED_SHARE = 0.25, 0.05, 0.06  # of a batch
+DEVELOPMENT_POOL = Pool("development", 141, 128, (1.0, 2.0), (0.1, 0.04, 0.05, 0.05))
+SEALED_POOL = Pool("sealed", 977, 112, (0.6, 2.2), (0.14, 0.06, 0.06, 0.06))
+HELD_OUT_POOL = Pool("held_out", 142, 128, (1.0, 1.0))
+HELD_OUT = 1000
 
 
-def pictures_and_labels(
-    path: Path, count: int, seed: int, jitter: float, unknown: float
-) -> tuple[NDArray[np.uint8], Labels]:
-    if path.exists():
-        held = np.load(path)
-        return held["pictures"], held["labels"]
-    pictures, labels = np.empty((count, 64, 64, 3), np.uint8), np.empty((count, len(JUDGED)), np.int64)
-    for i in tqdm(range(count), desc=path.name):
-        _, image, labels[i] = any_scene(np.random.default_rng((seed, i)), jitter, unknown)
-        pictures[i] = np.round(image * 255)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, pictures=pictures, labels=labels)
-    return pictures, labels
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that differs between the judges."""
+
+    pool: Pool
+    pictures: int
+    spec: JudgeSpec
+    seed: int
+    peak: float  # learning rate
+    batch: int = 256
+    sealed: bool = False
 
 
-@torch.no_grad()
-def round_trip(vae: Any, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    parts = [vae.decode(vae.encode(x).latents).sample for x in to_tensor(pictures).split(50)]
-    return ((torch.cat(parts).clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+RECIPES = {
+    "development": Recipe(
+        DEVELOPMENT_POOL,
+        48000,
+        JudgeSpec("convolutions", {"widths": (24, 48, 96, 128), "stem_stride": 2}, input_size=128),
+        seed=0,
+        peak=4e-3,
+    ),
+    "sealed": Recipe(SEALED_POOL, 40000, JudgeSpec("depthwise_attention", {}, input_size=96), 7, 2e-3, sealed=True),
+}
 
 
-def worn(x: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Blur, noise and colour shifts on most pictures; a tenth of the batch becomes 'other' in every factor."""
-    n = len(x)
-    chance = torch.rand(n, 4, generator=generator)
-    blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    share = (torch.rand(n, 1, 1, 1, generator=generator) * (chance[:, 0] < 0.35)[:, None, None, None]).float()
-    x = x + share * (blurred - x)
-    x = (
-        x
-        + torch.randn(x.shape, generator=generator) * (0.12 * chance[:, 1] * (chance[:, 1] < 0.7))[:, None, None, None]
-    )
-    x = x * (1 + 0.12 * (torch.rand(n, 3, 1, 1, generator=generator) - 0.5)) + 0.1 * (
-        torch.rand(n, 3, 1, 1, generator=generator) - 0.5
-    )
-    k = n // 10
-    other = torch.tensor([len(CLASSES[f]) - 1 for f in JUDGED])
-    kind = torch.randint(0, 3, (1,), generator=generator).item()
-    if kind == 0:
-        x[:k] = (x[:k] + x[k : 2 * k].flip(3)) / 2
-    elif kind == 1:
-        x[:k] = torch.randn(x[:k].shape, generator=generator).clamp(-1.5, 1.5) * torch.rand(
-            k, 1, 1, 1, generator=generator
-        )
-    else:
-        x[:k] = 0.45 * x[:k] + 0.9 * torch.randn(x[:k].shape, generator=generator)
-    labels = labels.clone()
-    labels[:k] = other
-    return x.clamp(-1, 1), labels
+def nothing_known(labels: Tensor) -> Tensor:
+    """The class numbers of 'other' [n factors], like `labels`."""
+    return torch.tensor([len(CLASSES[f]) - 1 for f in JUDGED], device=labels.device).expand(len(labels), -1)
 
 
-def train(work: Path, vae: Any, count: int, steps: int, batch: int, start: Judge | None = None) -> Classifier:
-    pictures, labels = pictures_and_labels(work / "judge_pictures.npz", count, seed=41, jitter=1.5, unknown=0.22)
-    rounds_path = work / "judge_rounds.npy"
-    if not rounds_path.exists():
-        np.save(rounds_path, round_trip(vae, pictures[: count // 3]))
-    rounds = np.load(rounds_path)
-    torch.manual_seed(0)
-    classifier = start.classifier.train() if start else Classifier()
-    generator = torch.Generator().manual_seed(0)
-    optimizer = torch.optim.AdamW(classifier.parameters(), lr=2e-3, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
-    log, rng, running = checkpoint.Log(work / "judge_log.jsonl"), np.random.default_rng(5), 0.0
-    for step in range(steps):
-        rows = rng.integers(count, size=batch)
-        use_round = (rows < len(rounds)) & (rng.random(batch) < 0.6)
-        chosen = np.where(use_round[:, None, None, None], rounds[np.minimum(rows, len(rounds) - 1)], pictures[rows])
-        x, y = worn(to_tensor(chosen), torch.from_numpy(labels[rows]), generator)
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = classifier(x)
+@dataclass(frozen=True)
+class Material:
+    """Training pictures uint8 [n h w 3] on the device, their labels, round trips of the first, spoiled pictures."""
+
+    pictures: Tensor
+    labels: Tensor
+    rounds: Tensor
+    spoiled: Tensor
+
+    def batch(self, size: int, input_size: int, sealed: bool) -> tuple[Tensor, Tensor]:
+        """x [n 3 s s] in [-1, 1] and labels [n factors]: true pictures, round trips, spoiled and ruined ones."""
+        rounds, spoilt, ruins = (int(size * share) for share in (ROUND_SHARE, SPOILED_SHARE, RUINED_SHARE))
+        device = self.pictures.device
+        rows = torch.randint(len(self.pictures), (size - rounds - spoilt,), device=device)
+        round_rows = torch.randint(len(self.rounds), (rounds,), device=device)
+        nothing = torch.randint(len(self.spoiled), (spoilt,), device=device)
+
+        def at(source: Tensor, index: Tensor) -> Tensor:
+            return resized(source[index].permute(0, 3, 1, 2).float() / 127.5 - 1, input_size)
+
+        x = torch.cat((at(self.pictures, rows), at(self.rounds, round_rows), at(self.spoiled, nothing)))
+        y = torch.cat((self.labels[rows], self.labels[round_rows], nothing_known(self.labels[:spoilt])))
+        x = worn(x, sealed=sealed)
+        x = torch.cat((ruined(x[:ruins]), x[ruins:]))
+        return x, torch.cat((nothing_known(y[:ruins]), y[ruins:]))
+
+
+def material(recipe: Recipe, work: Path, workers: int, device: torch.device) -> Material:
+    pictures, labels = labelled(work, recipe.pool, recipe.pictures, workers)
+    vae = load_autoencoder(work, device)
+    rounds = round_trip(vae, pictures[: max(1, len(pictures) // 3)])
+    nonsense = spoiled(vae, pictures[-max(1, len(pictures) // 10) :], recipe.seed)
+    on = [torch.from_numpy(np.array(a)).to(device) for a in (pictures, labels, rounds, nonsense)]
+    return Material(*on)
+
+
+def train(recipe: Recipe, data: Material, clock: TrainingClock, path: Path, log: checkpoint.Log) -> nn.Module:
+    """The recipe's network trained on `data`; goes on from the checkpoint in `path` when there is one."""
+    torch.manual_seed(recipe.seed)
+    device = data.pictures.device
+    network = recipe.spec.network().to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.peak, betas=(0.9, 0.99), weight_decay=0.02)
+    if state := checkpoint.load(path):
+        network.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        clock.step, clock.before = state["step"], state["elapsed"]
+    network.train()
+    while clock.share() < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = clock.rate(recipe.peak)
+        x, y = data.batch(recipe.batch, recipe.spec.input_size, recipe.sealed)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            logits = network(x.contiguous(memory_format=torch.channels_last))
         loss = torch.stack([F.cross_entropy(logits[f].float(), y[:, i]) for i, f in enumerate(JUDGED)]).mean()
         loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        schedule.step()
         optimizer.zero_grad(set_to_none=True)
-        running = float(loss.detach()) if step == 0 else 0.98 * running + 0.02 * float(loss.detach())
-        if (step + 1) % 100 == 0:
-            log.write(step=step + 1, loss=running)
-    return classifier.eval()
+        clock.step += 1
+        if clock.step % 500 == 0 or clock.share() >= 1:
+            log.write(step=clock.step, pictures=clock.step * recipe.batch, loss=float(loss.detach()))
+            state = {"model": network.state_dict(), "optimizer": optimizer.state_dict(), "elapsed": clock.elapsed()}
+            checkpoint.save(path, clock.step, state)
+    return network.eval()
 
 
-def accuracies(judge: Judge, pictures: NDArray[np.uint8], labels: Labels, shift: str, line: float | None) -> list[Row]:
-    """One row a factor: the share of right verdicts on pictures with a known truth."""
+def calibrated(judge: Judge, pictures: Pictures, labels: Labels) -> Judge:
+    """The judge with the temperature per factor that makes the truth of these pictures most likely."""
+    logits, truth = judge.logits(pictures), torch.from_numpy(labels)
+    grid = torch.logspace(-0.7, 0.7, 57).tolist()
+    best = {
+        f: min(grid, key=lambda t, f=f, i=i: float(F.cross_entropy(logits[f] / t, truth[:, i])))
+        for i, f in enumerate(JUDGED)
+    }
+    return Judge(judge.network, replace(judge.spec, temperatures=best))
+
+
+def accuracy(judge: Judge, pictures: Pictures, labels: Labels) -> dict[str, float]:
+    """Share of right verdicts by factor."""
     found = judge.verdicts(pictures)
-    rows = []
-    for i, factor in enumerate(JUDGED):
-        right = [found[k][factor] == CLASSES[factor][labels[k, i]] for k in range(len(found))]
-        rows.append(proportion(right, shift=shift, factor=factor, what="accuracy", line=line))
-    every = [all(found[k][f] == CLASSES[f][labels[k, i]] for i, f in enumerate(JUDGED)) for k in range(len(found))]
-    return [*rows, proportion(every, shift=shift, factor="all", what="accuracy", line=None)]
+    return {
+        f: float(np.mean([found[k][f] == CLASSES[f][labels[k, i]] for k in range(len(found))]))
+        for i, f in enumerate(JUDGED)
+    }
 
 
-def measure(judge: Judge, vae: Any, work: Path, count: int) -> list[Row]:
-    rows: list[Row] = []
-    for jitter in (1.0, 1.5):
-        pictures, labels = pictures_and_labels(
-            work / f"judge_fresh_{jitter}.npz", count, seed=42, jitter=jitter, unknown=0.0
-        )
-        rows += accuracies(judge, pictures, labels, f"fresh renders, jitter {jitter}", 0.99 if jitter == 1.0 else None)
-        if jitter == 1.0:
-            rows += accuracies(judge, round_trip(vae, pictures), labels, "autoencoder round trip", None)
-    pictures, labels = pictures_and_labels(work / "judge_strangers.npz", 500, seed=43, jitter=1.0, unknown=1.0)
-    stranger = labels[:, 0] == len(CLASSES["subject"]) - 1
-    found = judge.verdicts(pictures[stranger])
-    rows.append(
-        proportion(
-            [v["subject"] == OTHER for v in found],
-            shift="unknown creatures",
-            factor="subject",
-            what="abstention",
-            line=None,
-        )
-    )
-    return rows
-
-
-def main() -> None:
+def main(judge: str = "development") -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True, help="folder that holds the trained autoencoder (vae/)")
-    parser.add_argument("--pictures", type=int, default=24000)
+    parser.add_argument("--work", type=Path, required=True, help="folder for pictures, checkpoint, log and result")
+    parser.add_argument("--judge", choices=tuple(RECIPES), default=judge)
+    parser.add_argument("--pictures", type=int, help="training pictures")
     parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--fresh", type=int, default=2000, help="pictures of each accuracy")
-    parser.add_argument("--go-on", action="store_true", help="start from the shipped judge instead of from nothing")
-    parser.add_argument("--measure-only", action="store_true", help="measure the shipped judge again")
+    parser.add_argument("--seconds", type=float, default=0.0, help="train for so long instead of for `--steps`")
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw")
+    parser.add_argument("--device", default=best_device())
+    parser.add_argument("--held-out", type=int, default=HELD_OUT)
+    parser.add_argument("--prepare-only", action="store_true")
+    parser.add_argument("--ship", action=argparse.BooleanOptionalAction, default=True)
     arguments = parser.parse_args()
-    vae = AutoencoderTiny.from_pretrained(arguments.work / "vae")
-    out = Path(__file__).parents[1] / "judge.safetensors"
-    if not arguments.measure_only:
-        start = Judge.load(out) if arguments.go_on else None
-        classifier = train(arguments.work, vae, arguments.pictures, arguments.steps, arguments.batch, start)
-        save_file({k: v.half() if v.is_floating_point() else v for k, v in classifier.state_dict().items()}, out)
-    rows = measure(Judge.load(out), vae, arguments.work, arguments.fresh)
-    write_results("pocket_judge", "python -m studio.pocket.build.judge --work DIR --measure-only", rows)
+    recipe = RECIPES[arguments.judge]
+    recipe = replace(recipe, pictures=arguments.pictures or recipe.pictures, batch=arguments.batch or recipe.batch)
+    held_out = labelled(arguments.work, HELD_OUT_POOL, arguments.held_out, arguments.workers)
+    labelled(arguments.work, recipe.pool, recipe.pictures, arguments.workers)
+    if arguments.prepare_only:
+        return
+    device = torch.device(arguments.device)
+    data = material(recipe, arguments.work, arguments.workers, device)
+    log = checkpoint.Log(arguments.work / f"{arguments.judge}_judge_log.jsonl")
+    path = arguments.work / f"{arguments.judge}_judge.ckpt"
+    clock = TrainingClock(arguments.steps, arguments.seconds)
+    trained = calibrated(Judge(train(recipe, data, clock, path, log), recipe.spec), *held_out)
+    worn_rounds = round_trip(load_autoencoder(arguments.work, device), held_out[0])
+    for shift, pictures in (("fresh", held_out[0]), ("round trip", worn_rounds)):
+        log.write(step=clock.step, shift=shift, **accuracy(trained, pictures, held_out[1]))
+    name = FILES[arguments.judge]
+    trained.save(arguments.work / name)
+    if arguments.ship:
+        trained.save(Path(__file__).parents[1] / name)
 
 
 if __name__ == "__main__":

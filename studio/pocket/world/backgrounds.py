@@ -9,6 +9,7 @@ from studio.pocket.world.shapes import Field, capsule, circle, coverage, ellipse
 
 Rng = np.random.Generator
 Image = Rgb
+Background = Callable[[Field, Field, float, Rng], Image]
 
 
 def _fill(u: Field, colour: Rgb) -> Image:
@@ -144,7 +145,7 @@ def _polka(u: Field, v: Field, pixel: float, rng: Rng) -> Image:
     return _over(image, coverage(dots.astype(np.float32), pixel), rgb((255, 252, 246)))
 
 
-BACKGROUNDS: dict[str, Callable[[Field, Field, float, Rng], Image]] = {
+BACKGROUNDS: dict[str, Background] = {
     "paper": _paper,
     "meadow": _meadow,
     "sea": _sea,

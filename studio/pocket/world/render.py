@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studio.pocket.world.accessories import draw_accessory
-from studio.pocket.world.backgrounds import BACKGROUNDS
+from studio.pocket.world.backgrounds import BACKGROUNDS, Background
 from studio.pocket.world.companions import COMPANION_SIZE, draw_companion
 from studio.pocket.world.creatures import CREATURES, Creature, draw_creature
 from studio.pocket.world.objects import OBJECTS
@@ -31,16 +31,25 @@ class Render:
     companion: NDArray[np.bool_]
 
 
-def render(scene: Scene, size: int = 64, creature: Creature | None = None) -> Render:
+def render(
+    scene: Scene,
+    size: int = 64,
+    creature: Creature | None = None,
+    *,
+    background: Background | None = None,
+    style: Style | None = None,
+    paint: Rgb | None = None,
+) -> Render:
     """Draw `scene` as a square of `size` pixels. The same scene always gives the same pixels.
 
-    `creature` replaces the scene's subject by any sentence of the grammar, named or not.
+    `creature` replaces the scene's subject by any sentence of the grammar, named or not; `background`, `style` and
+    `paint` (the subject's colour) replace the scene's own in the same way.
     """
     rng = np.random.default_rng(scene.variation)
-    style, pixel = STYLES[scene.style], 2.0 / size
+    style, pixel = style or STYLES[scene.style], 2.0 / size
     axis = ((np.arange(size, dtype=np.float32) + 0.5) * pixel - 1).astype(np.float32)
     v, u = np.meshgrid(axis, axis, indexing="ij")
-    image = BACKGROUNDS[scene.background](u, v, pixel, rng)
+    image = (background or BACKGROUNDS[scene.background])(u, v, pixel, rng)
 
     factor = SUBJECT_SIZE * scene.scale
     local_u, local_v = _subject_coordinates(scene, u, v, factor)
@@ -48,7 +57,7 @@ def render(scene: Scene, size: int = 64, creature: Creature | None = None) -> Re
     draw = partial(draw_creature, creature) if creature else OBJECTS[scene.subject]
     parts, anchors = draw(local_u, local_v)
     worn = draw_accessory(scene.accessory, local_u, local_v, anchors)
-    colour = jittered(rgb(COLOURS[scene.colour]), rng)
+    colour = jittered(rgb(COLOURS[scene.colour]) if paint is None else paint, rng)
     pattern = _texture(scene.texture, local_u, local_v, pixel / factor)
 
     beside = draw_companion(scene.companion, _companion_side(scene), u, v, np.random.default_rng((scene.variation, 1)))
