@@ -52,7 +52,8 @@ class PlanRun:
         self._guided = guided
         self._parameters = [name for name in inspect.signature(type(slot.model).forward).parameters if name != "self"]
         self._weights: dict[tuple[float, ...], Tensor] = {}
-        self._run_number, self._step, self._branch = -1, -1, 0
+        self._place = (-1, -1)  # run and step of the last call
+        self._branch = 0  # how many calls came before it in the same step
         self._grid: tuple[int, int] | None = None
         self._deltas = OutputDeltas()
         self._memory: dict[str, Any] = {}
@@ -78,13 +79,13 @@ class PlanRun:
 
     def _follow(self, call: DenoiserCall) -> None:
         """Notice a new run, a new step, and a further call of the same step."""
-        run, step = self._clock.runs, self._clock.step
-        if run != self._run_number:
+        place = (self._clock.runs, self._clock.step)
+        if place[0] != self._place[0]:
             self._deltas.clear()
             self._memory.clear()
             self._grid = call.grid()
-        self._branch = self._branch + 1 if (run, step) == (self._run_number, self._step) else 0
-        self._run_number, self._step = run, step
+        self._branch = self._branch + 1 if place == self._place else 0
+        self._place = place
 
     def _predict(self, passes: Sequence[Pass], call: DenoiserCall) -> tuple[list[Any], Tensor]:
         """The outputs of the passes that ran, and the predictions of all [n b ...]."""

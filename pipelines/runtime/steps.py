@@ -22,8 +22,8 @@ class StepClock:
 
     def __init__(self, scheduler: Any) -> None:
         self.scheduler = scheduler
-        self.runs = 0  # as many as `set_timesteps` has begun
-        self._calls = 0
+        self.runs: int = 0  # as many as `set_timesteps` has begun
+        self._calls: int = 0
 
     @contextmanager
     def installed(self) -> Generator[None]:

@@ -1,0 +1,97 @@
+"""Contributions: what every adapter adds to the base's prediction, Delta_i = eps_i - eps_base, and where.
+
+For plans whose first pass is the base and whose other passes are one adapter each. What is decided is decided on the
+conditional half of guidance, per sample, and applied to both halves alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pipelines.plan import Combine, FusionPlan, Pass, Predictions, StepState
+from pipelines.refresh import refreshes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pipelines.request import AdapterChoice
+
+_DECIDED = "decided"  # key of a step's decision in the memory of a run
+
+
+def contribution_plan(
+    adapters: Sequence[AdapterChoice], num_inference_steps: int, combine: Combine, *, budget: float = 0.0
+) -> FusionPlan:
+    """The base and then each adapter alone at every step, for `combine`; one adapter alone is its own plain pass.
+
+    Every adapter has its own encoding of the prompt, the base a plain one. With a `budget` (passes per step on average)
+    adapters take turns in running, and the others keep their distance to the base; SettingError if it cannot be met.
+    """
+    gates = [{choice.name: choice.strength} for choice in adapters]
+    names = tuple(choice.name for choice in adapters)
+    if len(gates) == 1:
+        alone = (Pass(gates[0]),)
+        return FusionPlan(names, lambda state: alone, (gates[0],))
+    turns = refreshes(len(gates), num_inference_steps, budget)
+
+    def schedule(state: StepState) -> Sequence[Pass]:
+        running = turns[min(state.index, len(turns) - 1)]
+        reuse = [Pass(each, reuse="full" if index in running else "delta") for index, each in enumerate(gates)]
+        return Pass({}), *reuse
+
+    return FusionPlan(names, schedule, ({}, *gates), combine)
+
+
+def contributions(predictions: Predictions) -> tuple[Tensor, Tensor]:
+    """eps_base [b ...] and Delta [n b ...] of the n passes that follow it."""
+    base = predictions.noise_preds[0]
+    return base, predictions.noise_preds[1:] - base
+
+
+def conditional_half(predictions: Predictions, values: Tensor) -> Tensor:
+    """The rows [n b' ...] of values [n b ...] that decide: the second half where the batch holds both."""
+    return values[:, values.shape[1] // 2 :] if predictions.halves == 2 else values
+
+
+def for_both_halves(predictions: Predictions, decided: Tensor) -> Tensor:
+    """A decision [n b' ...] for all rows of the batch, [n b ...].
+
+    In a call for the negative prompt alone it is the decision of the conditional call of the same step.
+    """
+    import torch
+
+    if predictions.conditional:
+        predictions.memory[_DECIDED] = decided
+    kept: Tensor = predictions.memory[_DECIDED]
+    return torch.cat([kept] * predictions.halves, dim=1)
+
+
+def energy(predictions: Predictions, deltas: Tensor) -> Tensor:
+    """Mean over channels of |Delta|^2 at each place, float32 [n b h w], from [n b c h w] or tokens [n b (h w) c]."""
+    if predictions.grid is None:
+        return deltas.float().square().mean(dim=2)
+    return deltas.float().square().mean(dim=-1).unflatten(-1, predictions.grid)
+
+
+def at_places(predictions: Predictions, weights: Tensor) -> Tensor:
+    """Weights [n b h w] in a form that multiplies predictions: [n b 1 h w] or [n b (h w) 1]."""
+    return weights.unsqueeze(2) if predictions.grid is None else weights.flatten(-2).unsqueeze(-1)
+
+
+def smoothed(maps: Tensor, size: int) -> Tensor:
+    """The mean of [n b h w] over size x size places around each, over those inside the picture; size is odd."""
+    from torch.nn.functional import avg_pool2d
+
+    if size == 1:
+        return maps
+    n, b, h, w = maps.shape
+    height, width = min(size, h - (h + 1) % 2), min(size, w - (w + 1) % 2)  # no wider than the picture, and odd
+    pooled = avg_pool2d(
+        maps.reshape(n * b, 1, h, w),
+        (height, width),
+        stride=1,
+        padding=(height // 2, width // 2),
+        count_include_pad=False,
+    )
+    return pooled.view(n, b, h, w)
