@@ -13,6 +13,7 @@ from PIL import Image
 
 from pipelines.families import FusionPipeline
 from studio.pocket import adapters_path, base_path
+from studio.pocket.build.adapters import in_turn
 from studio.pocket.build.contact_sheet import contact_sheet
 from studio.pocket.build.sampling import best_device, draw_prompts
 from studio.pocket.concepts import concept, prompts
@@ -57,9 +58,10 @@ def main() -> None:
     arguments.work.mkdir(parents=True, exist_ok=True)
     pipe, judge = FusionPipeline.from_pretrained(str(arguments.base)).to(best_device()), Judge.load()
     pipe.set_progress_bar_config(disable=True)
-    names = arguments.names or sorted(path.stem for path in arguments.adapters.glob("*.safetensors"))
+    shipped = {path.stem for path in arguments.adapters.glob("*.safetensors")}
+    names = arguments.names or sorted(shipped)
     first, every = (int(x) for x in arguments.share.split("/"))
-    for name in names[first::every]:
+    for name in arguments.names or [name for name in in_turn()[first::every] if name in shipped]:
         part = arguments.work / f"{name}.json"
         if not part.exists():
             rows, images = measure(

@@ -40,28 +40,30 @@ if has base; then
     say "base: $(tail -n 1 "$work/base_log.jsonl")"
     build ship --work "$work"
 fi
-if has adapters; then
-    rm -f studio/pocket/adapters/*.safetensors studio/pocket/adapters/*.json studio/pocket/adapters/*.png
-    together=${TOGETHER:-12} running=()
-    for ((k = 0; k < together; k++)); do
-        "$python" -m studio.pocket.build.adapters --share "$k/$together" ${ADAPTER_STEPS:+--steps "$ADAPTER_STEPS"} ${ADAPTERS:-} \
-            >"$work/adapters.$k.out" 2>&1 & running+=($!)
-    done
-    for each in "${running[@]}"; do wait "$each" || say "a share of the LoRAs failed"; done
-    say "LoRAs: $(ls studio/pocket/adapters/*.safetensors | wc -l)"
-fi
 if has judges; then
     for part in judge sealed_judge encoder; do [[ -z ${!part:-} ]] || wait "${!part}"; done
     say "judges and encoder"
 fi
+running=()
 if has measures; then
-    together=${TOGETHER:-12} running=()
-    "$python" -m studio.pocket.build.measure_base --count $((count * 10)) >"$work/measure_base.out" 2>&1 & running+=($!)
-    for ((k = 0; k < together; k++)); do
-        "$python" -m studio.pocket.build.measure_adapters --count "$count" --share "$k/$together" --work "$work/measured" \
-            >"$work/measure_adapters.$k.out" 2>&1 & running+=($!)
-    done
-    for each in "${running[@]}"; do wait "$each" || say "a measure failed"; done
-    "$python" -m studio.pocket.build.measure_adapters --count "$count" --work "$work/measured" >"$work/measure_adapters.out" 2>&1
-    say "measured"
+    build measure_base --count $((count * 10)) & running+=($!)
 fi
+share() { # train and measure every n-th LoRA
+    local k=$1 n=$2
+    if has adapters; then
+        "$python" -m studio.pocket.build.adapters --share "$k/$n" ${ADAPTER_STEPS:+--steps "$ADAPTER_STEPS"} ${ADAPTERS:-}
+    fi
+    if has measures; then
+        "$python" -m studio.pocket.build.measure_adapters --count "$count" --share "$k/$n" --work "$work/measured"
+    fi
+}
+if has adapters && [[ -z ${ADAPTERS:-} ]]; then
+    find studio/pocket/adapters -type f -delete
+fi
+together=${TOGETHER:-12}
+for ((k = 0; k < together; k++)); do share "$k" "$together" >"$work/share.$k.out" 2>&1 & running+=($!); done
+for each in "${running[@]}"; do wait "$each" || say "a share of the LoRAs or a measure failed"; done
+if has measures; then
+    build measure_adapters --count "$count" --work "$work/measured" || true
+fi
+say "LoRAs: $(ls studio/pocket/adapters | grep -c 'safetensors$')"
