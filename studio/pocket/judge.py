@@ -82,11 +82,11 @@ class Judge:
     @torch.no_grad()
     def logits(self, pictures: NDArray[np.uint8]) -> dict[str, Tensor]:
         """uint8 [n h w 3] -> float32 [n classes] by factor, before any temperature."""
-        x = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2)
         device = next(self.network.parameters()).device
-        parts = [
-            self.network(resized(part.to(device).float() / 127.5 - 1, self.spec.input_size)) for part in x.split(BATCH)
-        ]
+        parts = []
+        for start in range(0, len(pictures), BATCH):
+            x = torch.from_numpy(np.array(pictures[start : start + BATCH])).to(device).permute(0, 3, 1, 2)
+            parts.append(self.network(resized(x.float() / 127.5 - 1, self.spec.input_size)))
         return {f: torch.cat([part[f] for part in parts]).float().cpu() for f in self.spec.classes}
 
     def verdicts(self, pictures: NDArray[np.uint8]) -> list[dict[str, str]]:
