@@ -16,6 +16,7 @@ from pipelines.step_state import StepState as StepState
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pipelines.adapters.factors import Adapter
     from pipelines.runtime.rules import LayerRule
 
 Gates: TypeAlias = Mapping[str, float]  # adapter name -> strength x the method's own gate; an absent name is 0
@@ -63,6 +64,7 @@ class Predictions:
 
 Schedule: TypeAlias = "Callable[[StepState], Sequence[Pass]]"
 Combine: TypeAlias = "Callable[[Predictions], Tensor]"  # -> prediction [b ...]
+Derive: TypeAlias = "Callable[[Mapping[str, Adapter]], Mapping[str, Adapter]]"
 
 
 def weighted_mean(predictions: Predictions) -> Tensor:
@@ -80,6 +82,7 @@ class FusionPlan:
 
     `adapters` are the names the schedule may open. `text_passes` are all the sets of text-encoder gates that it may ask
     for: the prompt is encoded once for each of them, before the first step. `layer_rule` acts inside the layers.
+    `derive` makes of the chosen adapters those that are attached in their place; the gates then name these.
     """
 
     adapters: tuple[str, ...]
@@ -87,6 +90,7 @@ class FusionPlan:
     text_passes: tuple[Gates, ...]
     combine: Combine = weighted_mean
     layer_rule: LayerRule | None = None
+    derive: Derive | None = None
 
 
 def base_plan() -> FusionPlan:

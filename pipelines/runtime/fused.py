@@ -52,7 +52,9 @@ def fused(
         )
     bank = AdapterBank(pipe) if bank is None else bank
     with ExitStack() as stack:
-        chosen = {name: adapters[name] for name in plan.adapters}
+        chosen: Mapping[str, Adapter] = {name: adapters[name] for name in plan.adapters}
+        if plan.derive is not None:
+            chosen = plan.derive(chosen)
         stack.enter_context(bank.open(pipe, chosen, rule=plan.layer_rule))
         prompts = PromptEncodings(pipe, bank.text_encoders, plan.text_passes)
         clock = StepClock(pipe.scheduler)
@@ -65,7 +67,7 @@ def fused(
             prompts,
             clock,
             max_batch,
-            identities={name: adapters[name].sha256 for name in plan.adapters},
+            identities={name: adapter.sha256 for name, adapter in chosen.items()},
             guided=lambda: bool(getattr(pipe, "do_classifier_free_guidance", False)),
         )
         own: dict[str, Any] = pipe.__dict__  # setting the attribute would write the stand-in into the pipeline's config
