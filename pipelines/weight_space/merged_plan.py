@@ -1,0 +1,51 @@
+"""The plan of a method that fuses all adapters into one before drawing: its rule runs once on each layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from pipelines.plan import FusionPlan, Pass
+
+if TYPE_CHECKING:
+    from pipelines.adapters.factors import Adapter, LoraFactors
+    from pipelines.method import FusionMethod
+    from pipelines.request import AdapterChoice
+    from pipelines.weight_space.layers import Layer
+
+
+def merged_plan(
+    method: FusionMethod,
+    choices: tuple[AdapterChoice, ...],
+    rule: Callable[[Layer], LoraFactors],
+    *,
+    changes_one: bool = False,
+) -> FusionPlan:
+    """One pass with the adapter that `rule` makes of all choices, strengths included.
+
+    One adapter alone is used as it is, unless the rule is there to change it (`changes_one`).
+    """
+    strengths = {choice.name: choice.strength for choice in choices if choice.strength}
+    names = tuple(choice.name for choice in choices)
+    if not strengths or (len(strengths) == 1 and not changes_one):
+        passes = (Pass(gates=strengths),)
+        return FusionPlan(adapters=names, schedule=lambda state: passes, text_passes=(strengths,))
+    fused_name = f"{method.name}({', '.join(strengths)})"
+    passes = (Pass(gates={fused_name: 1.0}),)
+
+    def derive(adapters: Mapping[str, Adapter]) -> Mapping[str, Adapter]:
+        from pipelines.weight_space.layers import adapter_of, layers_of, recipe_of
+        from pipelines.weight_space.remember import remembered
+
+        sources = {name: adapters[name] for name in strengths}
+        recipe = recipe_of(method.name, method.settings, strengths, sources)
+
+        def make() -> Mapping[str, Adapter]:
+            fused: dict[str, dict[str, LoraFactors]] = {}
+            for layer in layers_of(sources, strengths):
+                fused.setdefault(layer.component, {})[layer.path] = rule(layer)
+            return {fused_name: adapter_of(fused_name, fused, sources, recipe)}
+
+        return remembered(recipe, sources, make)
+
+    return FusionPlan(adapters=names, schedule=lambda state: passes, text_passes=(passes[0].gates,), derive=derive)
