@@ -1,0 +1,51 @@
+"""LEGO: the ranks of all adapters as building blocks, like ones clustered into one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from pipelines.method import FusionMethod
+from pipelines.plan import FusionPlan
+from pipelines.weight_space.merged_plan import merged_plan
+
+if TYPE_CHECKING:
+    from pipelines.adapters.factors import LoraFactors
+    from pipelines.request import AdapterChoice
+    from pipelines.weight_space.layers import Layer
+
+
+@dataclass(frozen=True)
+class Lego(FusionMethod):
+    """LoRA-LEGO (arXiv:2409.16167): k-means of all ranks of a layer into k clusters, one rank for each.
+
+    The ranks are those of the canonical form, so the clusters do not depend on how a LoRA was trained. A cluster is
+    scaled to the norm of what its ranks make together: k equal to the sum of the ranks is the exact sum.
+    """
+
+    name: ClassVar[str] = "lego"
+    title: ClassVar[str] = "LEGO"
+    source: ClassVar[str] = "arXiv:2409.16167"
+    when_to_use: ClassVar[str] = (
+        "LoRAs that teach much the same, such as several of one style: what they share becomes one, at a chosen rank. "
+        "Unlike ones blur below the full rank."
+    )
+    passes_per_step: ClassVar[str] = "1"
+    order_matters: ClassVar[bool] = False
+
+    rank: int = field(
+        default=0,
+        metadata={
+            "help": "Clusters, so the rank of the result; 0 takes the largest rank fused.",
+            "min": 0,
+            "max": 1024,
+        },
+    )
+
+    def compose(self, adapters: tuple[AdapterChoice, ...], num_inference_steps: int) -> FusionPlan:
+        def rule(layer: Layer) -> LoraFactors:
+            from pipelines.weight_space.lego import lego
+
+            return lego(layer.updates, self.rank or layer.largest_rank)
+
+        return merged_plan(self, adapters, rule, changes_one=self.rank > 0)
