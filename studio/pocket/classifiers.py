@@ -1,6 +1,6 @@
-"""The two kinds of network that judge pictures: residual-free convolutions, and depthwise ones with attention pooling.
+"""The two kinds of network that judge pictures: plain convolutions, and depthwise residual ones with attention pooling.
 
-They share no building block, so that they do not fail together.
+They differ in every layer that looks at pixels, so that they are less likely to fail together.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,18 +42,17 @@ class Convolutions(nn.Module):
 
 
 class _Block(nn.Module):
-    """Depthwise 7x7, norm, two pointwise layers, scaled and added (ConvNeXt, arXiv 2201.03545, section 2.6)."""
+    """Depthwise 7x7, norm, two pointwise layers, scaled and added (after ConvNeXt, arXiv 2201.03545, section 2.6)."""
 
     def __init__(self, width: int, expansion: int) -> None:
         super().__init__()
         self.spread = nn.Conv2d(width, width, 7, padding=3, groups=width)
-        self.norm = nn.LayerNorm(width)
-        self.up, self.down = nn.Linear(width, expansion * width), nn.Linear(expansion * width, width)
-        self.scale = nn.Parameter(torch.full((width,), 0.1))
+        self.norm = nn.BatchNorm2d(width)  # in place of ConvNeXt's layer norm: learns faster at this size
+        self.up, self.down = nn.Conv2d(width, expansion * width, 1), nn.Conv2d(expansion * width, width, 1)
+        self.scale = nn.Parameter(torch.full((width, 1, 1), 0.5))
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.norm(self.spread(x).permute(0, 2, 3, 1))  # [n h w c]
-        return x + (self.scale * self.down(F.gelu(self.up(h)))).permute(0, 3, 1, 2)
+        return x + self.scale * self.down(F.gelu(self.up(self.norm(self.spread(x)))))
 
 
 class DepthwiseAttention(nn.Module):

@@ -128,7 +128,7 @@ def train(model: Any, work: Path, arguments: argparse.Namespace, log: checkpoint
     images = torch.from_numpy(known).to(device)
 
     torch.manual_seed(3)
-    model = model.to(device).train()
+    model = model.to(device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK, betas=(0.9, 0.98), weight_decay=0.05)
     clock, path = TrainingClock(arguments.steps, arguments.seconds), work / "encoder.ckpt"
     if state := checkpoint.load(path):
