@@ -18,6 +18,16 @@ from pipelines.training.items import TrainingItem, listed
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 ENCODE_BATCH = 8
+UNREADABLE = (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises then
+
+
+def as_rgb(picture: Image.Image) -> Image.Image:
+    """A picture of any mode as RGB: turned upright, transparency on white; raises one of UNREADABLE."""
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert("RGB")
 
 
 def load_pixels(item: TrainingItem, size: int) -> Pixels:
@@ -26,12 +36,8 @@ def load_pixels(item: TrainingItem, size: int) -> Pixels:
     Raises TrainingError with the picture's name where it cannot be read.
     """
     try:
-        picture = ImageOps.exif_transpose(_open(item.picture))
-        if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-            picture = picture.convert("RGBA")
-            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-        picture = picture.convert("RGB")
-    except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
+        picture = as_rgb(_open(item.picture))
+    except UNREADABLE as error:
         raise TrainingError(
             f"{item.name} cannot be read as a picture", found=str(error), remedy="remove it or save it anew as PNG"
         ) from error
