@@ -12,6 +12,7 @@ LoomError
 ├── OutputError             a result could not be written; nothing half-written is left
 ├── RecordError             a picture carries no record, or one that cannot be trusted
 ├── TrainingError           a training run cannot start or go on
+├── EvaluationError         pictures cannot be measured: unreadable, too few, or without what the metric needs
 └── CancelledError          a person stopped the work
 
 Anything else that is raised is a fault of Loom's own and is meant to crash loudly.
@@ -103,6 +104,10 @@ class RecordError(LoomError):
 
 class TrainingError(LoomError):
     """A training run cannot start or cannot go on."""
+
+
+class EvaluationError(LoomError):
+    """Pictures cannot be measured: unreadable, too few, or without what a metric needs."""
 
 
 class CancelledError(LoomError):
