@@ -1,0 +1,1 @@
+"""One file per kind of feature extractor, found by reading this folder."""

@@ -1,0 +1,96 @@
+"""FeatureMetric: a metric that needs all features of both sides at once, such as those over pairs of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.errors import EvaluationError
+from studio.evaluation.features import ExtractorInfo
+from studio.evaluation.metric import Batch, Metric, Side, State
+from studio.evaluation.resampling import group_of
+
+
+@dataclass(frozen=True)
+class _Held:
+    name: str
+    key: str
+    cluster: str
+    features: NDArray[np.float32]
+
+
+class FeatureMetric(Metric):
+    """Its state is the features, name, pair key and cluster of every picture; all are read in the order of the names.
+
+    That order makes results independent of how the pictures were spread over workers.
+    """
+
+    groups: ClassVar[int] = 20  # of prompts, left out in turn
+
+    def __init__(self, info: ExtractorInfo | None = None) -> None:
+        super().__init__(info)
+        self._held: dict[Side, list[_Held]] = {"generated": [], "reference": []}
+
+    def update(self, batch: Batch, side: Side = "generated") -> None:
+        if batch.features is None:
+            raise ValueError(f"{self.name} needs features")
+        self._held[side] += [
+            _Held(sample.name, sample.pair_key, sample.cluster, row)
+            for sample, row in zip(batch.samples, batch.features, strict=True)
+        ]
+
+    def state(self) -> State:
+        arrays: State = {}
+        for side, held in self._held.items():
+            for name in ("name", "key", "cluster"):
+                arrays[f"{side}.{name}"] = np.array([getattr(entry, name) for entry in held], dtype=str)
+            rows = [entry.features for entry in held]
+            arrays[f"{side}.features"] = np.stack(rows) if rows else np.zeros((0, self.info.dim), dtype=np.float32)
+        return arrays
+
+    def load(self, state: Mapping[str, NDArray[Any]]) -> None:
+        for side in self._held:
+            texts = (state[f"{side}.{name}"].tolist() for name in ("name", "key", "cluster"))
+            self._held[side] = [_Held(*parts) for parts in zip(*texts, state[f"{side}.features"], strict=True)]
+
+    def merge(self, other: Self) -> None:
+        self.check_same(other)
+        for side, held in self._held.items():
+            names = {entry.name for entry in held}
+            if twice := sorted(names & {entry.name for entry in other._held[side]}):
+                raise EvaluationError("a picture would be counted twice", found=", ".join(twice[:5]))
+            held += other._held[side]
+
+    def count(self, side: Side) -> int:
+        return len(self._held[side])
+
+    def features(self, side: Side) -> NDArray[np.float64]:
+        """[n d]."""
+        return np.array([entry.features for entry in self._ordered(side)], dtype=np.float64).reshape(
+            self.count(side), -1
+        )
+
+    def clusters(self, side: Side) -> tuple[str, ...]:
+        return tuple(entry.cluster for entry in self._ordered(side))
+
+    def keys(self, side: Side) -> tuple[str, ...]:
+        """What pairs each picture with that of another method."""
+        return tuple(entry.key for entry in self._ordered(side))
+
+    def group_index(self, side: Side) -> NDArray[np.int64]:
+        """[n]: the group of every picture, by its prompt."""
+        return np.array([group_of(cluster, self.groups) for cluster in self.clusters(side)], dtype=np.int64)
+
+    def require(self, side: Side, least: int) -> None:
+        """Raise EvaluationError for fewer than `least` pictures on that side."""
+        if self.count(side) < least:
+            raise EvaluationError(
+                f"{self.name} needs more {side} pictures", expected=f"at least {least}", found=str(self.count(side))
+            )
+
+    def _ordered(self, side: Side) -> list[_Held]:
+        return sorted(self._held[side], key=lambda entry: entry.name)

@@ -1,0 +1,27 @@
+"""Joint success by the sealed judge, which nothing was ever tuned against: the number for published tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.errors import EvaluationError
+from studio.evaluation.metrics.joint_success import JointSuccess
+
+
+class SealedJointSuccess(JointSuccess):
+    """The same by the sealed judge: another architecture, seed and renderer."""
+
+    name = "joint_success_sealed"
+    title = "Joint success, sealed judge"
+    judge = "sealed judge"
+
+    def look(self, pixels: NDArray[np.uint8]) -> Sequence[Mapping[str, str]]:
+        import studio.pocket.judge as judges
+
+        sealed = getattr(judges, "sealed_judge", None)
+        if sealed is None:
+            raise EvaluationError("joint_success_sealed is unavailable because this Loom ships no sealed judge")
+        return sealed().verdicts(pixels)

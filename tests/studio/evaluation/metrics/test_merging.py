@@ -1,0 +1,96 @@
+"""Every metric: the merged states of workers are a single pass, in any order, through a file, and never mixed."""
+
+import numpy as np
+import pytest
+
+from pipelines.errors import EvaluationError
+from studio.evaluation.features import ExtractorInfo, TextFeatures
+from studio.evaluation.metric import Batch, Sample
+from studio.evaluation.registry import metrics
+
+INFO = ExtractorInfo("fixed@0", "pillow-bicubic", 6, True)
+N = 80
+
+
+class Flat:
+    """A judge that calls every picture an owlet in a city."""
+
+    @staticmethod
+    def verdicts(pixels):
+        return [{"subject": "owlet", "background": "city" if picture.mean() > 127 else "other"} for picture in pixels]
+
+
+@pytest.fixture(autouse=True)
+def judges(monkeypatch):
+    import studio.pocket.judge as judge
+
+    monkeypatch.setattr(judge, "shipped_judge", Flat)
+    monkeypatch.setattr(judge, "sealed_judge", Flat, raising=False)
+
+
+def batch(indices, side):
+    rng = np.random.default_rng(0 if side == "generated" else 1)
+    features = rng.normal(size=(N, 6)).astype(np.float32)[indices]
+    pixels = rng.integers(0, 256, (N, 4, 4, 3), dtype=np.uint8)[indices]
+    samples = [
+        Sample(f"{side}{i}", f"prompt {i // 4}", i, {"expected": {"subject": "owlet", "background": "city"}})
+        for i in indices
+    ]
+    texts = {
+        form: TextFeatures(features[:, ::-1], np.zeros(len(indices), bool)) for form in ("{}", "A photo depicts {}")
+    }
+    return Batch(samples, features, texts, pixels)
+
+
+def fed(kind, indices):
+    metric = kind(INFO if kind.needs_features else None)
+    for side in ("generated", "reference"):
+        metric.update(batch(indices, side), side)
+    return metric
+
+
+@pytest.mark.parametrize("kind", metrics().values(), ids=metrics())
+def test_merged_states_are_a_single_pass(kind, tmp_path):
+    whole = fed(kind, np.arange(N)).compute()
+    first, second, third = (fed(kind, part) for part in np.array_split(np.random.default_rng(3).permutation(N), 3))
+    third.save(tmp_path / "third.npz")
+    second.add_saved(tmp_path / "third.npz")
+    second.merge(first)
+    merged = second.compute()
+    assert len(whole) == len(merged) >= 1
+    for one, other in zip(whole, merged, strict=True):
+        assert one.comparable == other.comparable
+        assert other.value == pytest.approx(one.value, rel=1e-6, abs=1e-9)
+        assert other.ci_low == pytest.approx(one.ci_low, rel=1e-6, abs=1e-6)
+        assert (one.n, one.warnings) == (other.n, other.warnings)
+
+
+@pytest.mark.parametrize("kind", metrics().values(), ids=metrics())
+def test_results_say_all_that_a_reader_needs(kind):
+    for result in fed(kind, np.arange(N)).compute():
+        held = result.to_dict()
+        assert held["ci_low"] <= held["value"] <= held["ci_high"]
+        assert held["n"] > 0
+        assert held["variant"]
+        assert (held["extractor"] != "") == kind.needs_features
+        assert (held["resizer"] != "") == kind.needs_features
+        assert "per_picture" not in held
+
+
+@pytest.mark.parametrize("kind", [kind for kind in metrics().values() if kind.name != "fid"], ids=lambda k: k.name)
+def test_a_picture_is_not_counted_twice(kind):
+    metric = fed(kind, np.arange(20))
+    with pytest.raises(EvaluationError, match="counted twice"):
+        metric.merge(fed(kind, np.arange(19, 30)))
+
+
+def test_states_of_other_extractors_and_metrics_are_refused(tmp_path):
+    kid, cmmd = metrics()["kid"], metrics()["cmmd"]
+    with pytest.raises(EvaluationError, match="cannot be merged"):
+        kid(INFO).merge(kid(ExtractorInfo("other@1", "pillow-bicubic", 6, True)))
+    fed(kid, np.arange(9)).save(tmp_path / "kid.npz")
+    with pytest.raises(EvaluationError, match="belongs to another measure"):
+        cmmd(INFO).add_saved(tmp_path / "kid.npz")
+    (tmp_path / "junk.npz").write_bytes(b"PK nothing")
+    with pytest.raises(EvaluationError, match="is not a saved metric"):
+        cmmd(INFO).add_saved(tmp_path / "junk.npz")
