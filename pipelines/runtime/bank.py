@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pipelines.errors import AdapterMatchError
 from pipelines.plan import Gates
@@ -99,6 +99,10 @@ class ModelBank:
         """Tell rules where the run stands."""
         self._run.step = step
 
+    def told(self, text: Tensor | None) -> None:
+        """Tell rules the text states of the next call."""
+        self._run.text = text
+
     @contextmanager
     def open(self, names: Sequence[str], *, compiled: bool, rule: LayerRule | None = None) -> Generator[None]:
         """Hook the layers of all residents for one run with these adapters; restores the model exactly, always."""
@@ -115,7 +119,7 @@ class ModelBank:
             yield
         finally:
             self._point_at(None)
-            self._fixed = self._rule = self._run.step = None
+            self._fixed = self._rule = self._run.step = self._run.text = None
             for layer in hooked:
                 layer.unhook()
 

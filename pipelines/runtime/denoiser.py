@@ -141,7 +141,9 @@ class PlanRun:
 
     def _run(self, passes: Sequence[Pass], call: DenoiserCall, batch: int) -> Any:
         self._bank.activate([each.gates for each in passes])
-        return self._slot.called(**call.for_passes(passes, self._prompts))
+        inputs = call.for_passes(passes, self._prompts)
+        self._bank.told(inputs.get("encoder_hidden_states"))
+        return self._slot.called(**inputs)
 
     def _weights_of(self, passes: Sequence[Pass], noise_preds: Tensor) -> Tensor:
         weights = tuple(each.weight for each in passes)

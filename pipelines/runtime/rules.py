@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class RunState:
-    """Where the run stands that a bank is part of; `step` is None while a prompt is encoded."""
+    """Where the run stands that a bank is part of; `step` is None while a prompt is encoded.
+
+    `text` [(n b) t d] are the token states that the denoiser is called with, as each of the n passes has them.
+    """
 
     step: StepState | None = None
+    text: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +66,11 @@ class LayerSite:
     def state(self) -> StepState | None:
         """Where the run stands; None while a prompt is encoded."""
         return self.run.step
+
+    @property
+    def text(self) -> Tensor | None:
+        """The text states [(n b) t d] of the denoiser's call; None while a prompt is encoded."""
+        return self.run.text
 
     def spread(self, values: Tensor, h: Tensor) -> Tensor:
         """Values per pass and rank [n R] in a form that multiplies h: [(n b) 1 R] or [(n b) R 1 1]."""

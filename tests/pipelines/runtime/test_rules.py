@@ -138,3 +138,19 @@ def test_every_family_runs_under_a_rule(pipe, adapters, draw, error_of, method):
         assert error_of(draw(pipe), base) <= 1e-5
     assert error_of(pictures[0.0], base) > 1e-3  # the text encoders of the pass before were not under the rule
     assert torch.equal(draw(pipe), base)
+
+
+def test_a_rule_reads_the_text_of_every_sample(pipe, adapters, draw):
+    seen = set()
+
+    class Reading(Scale):
+        def gate(self, site, x, h):
+            seen.add(site.text.shape)
+            return super().gate(site, x, h)
+
+    rule = Reading(1.0)
+    with fused(pipe, replace(Composite().plan(CHOICES, 3), layer_rule=rule), adapters):
+        draw(pipe)
+    guided = 1 if type(pipe).__name__.startswith("Flux") else 2
+    assert {shape[0] for shape in seen} == {3 * guided}
+    assert {site.text for sites in rule.sites.values() for site in sites} == {None}
