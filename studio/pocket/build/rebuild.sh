@@ -14,26 +14,32 @@ say() { echo "== $((SECONDS - started)) s: $*"; }
 has() { [[ $parts == *" $1 "* ]]; }
 build() { local what=$1; shift; "$python" -m "studio.pocket.build.$what" "$@" >"$work/$what.out" 2>&1 || { tail -n 25 "$work/$what.out"; say "$what failed"; return 1; }; }
 
+judging() { # pictures while the autoencoder is still learning, then all three at once
+    local part running=()
+    for part in judge sealed_judge encoder; do build "$part" --work "$work" --workers $((workers / 3 + 1)) ${JUDGE_OPTIONS:-} --prepare-only; done
+    until [[ -f $work/autoencoder.json ]]; do sleep 1; done
+    for part in judge sealed_judge encoder; do
+        build "$part" --work "$work" --steps "${JUDGE_STEPS:-4000}" ${JUDGE_SECONDS:+--seconds "$JUDGE_SECONDS"} ${JUDGE_OPTIONS:-} & running+=($!)
+    done
+    for part in "${running[@]}"; do wait "$part"; done
+}
+
+if has judges; then
+    judging & judges=$!
+fi
 if has autoencoder; then
     build pictures --work "$work" --pictures "$pictures" --workers $((workers * 2 / 3)) & drawing=$!
-    [[ -z ${CAPTIONS_FIRST:-} ]] || build base --work "$work" --pictures "$pictures" --workers 2 --prepare-only
+    build base --work "$work" --pictures "$pictures" --workers 2 --prepare-only & captioning=$!
     build autoencoder --work "$work" --pictures "${AE_PICTURES:-8000}" --batch "${AE_BATCH:-256}" \
         --workers $((workers - workers * 2 / 3)) --steps "${AE_STEPS:-3000}" ${AE_SECONDS:+--seconds "$AE_SECONDS"} & encoding=$!
     wait $encoding
     say "autoencoder: $(cat "$work/autoencoder.json" | tr -d '\n')"
-    wait $drawing
+    wait $drawing $captioning
     say "pictures drawn"
 fi
 if has base; then
     build base --work "$work" --pictures "$pictures" --workers "$workers" --batch "${BASE_BATCH:-512}" --peak "${BASE_PEAK:-1e-3}" \
         --steps "${BASE_STEPS:-5000}" ${BASE_SECONDS:+--seconds "$BASE_SECONDS"} --save-every 1000 & training=$!
-fi
-if has judges; then
-    for part in judge sealed_judge encoder; do
-        if [[ -f studio/pocket/build/$part.py ]]; then
-            eval "build $part --work $work ${JUDGE_OPTIONS:-}" & eval "$part=$!"
-        fi
-    done
 fi
 if has base; then
     wait "$training"
@@ -41,7 +47,7 @@ if has base; then
     build ship --work "$work"
 fi
 if has judges; then
-    for part in judge sealed_judge encoder; do [[ -z ${!part:-} ]] || wait "${!part}"; done
+    wait "$judges" || say "a judge or the encoder failed"
     say "judges and encoder"
 fi
 running=()
