@@ -13,6 +13,8 @@ LoomError
 ├── RecordError             a picture carries no record, or one that cannot be trusted
 ├── TrainingError           a training run cannot start or go on
 ├── EvaluationError         pictures cannot be measured: unreadable, too few, or without what the metric needs
+├── SuiteError              a suite, or a file of prompts that it names, cannot be read or planned
+├── BatchError              a batch cannot go on: its folder is not what its plan says, or its workers keep dying
 └── CancelledError          a person stopped the work
 
 Anything else that is raised is a fault of Loom's own and is meant to crash loudly.
@@ -108,6 +110,14 @@ class TrainingError(LoomError):
 
 class EvaluationError(LoomError):
     """Pictures cannot be measured: unreadable, too few, or without what a metric needs."""
+
+
+class SuiteError(LoomError):
+    """A suite, or a file of prompts that it names, cannot be read or planned."""
+
+
+class BatchError(LoomError):
+    """A batch cannot go on: its folder is not what its plan says, or its workers keep dying."""
 
 
 class CancelledError(LoomError):

@@ -6,6 +6,7 @@ What is read is a stranger's text: capped in size, checked field by field, never
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pipelines.atomic_file import atomic_file
 from pipelines.errors import LoomError, RecordError
@@ -100,6 +101,15 @@ class GenerationRecord:
 
 def save_png(image: Image, record: GenerationRecord, path: str | Path) -> Path:
     """Write `image` with its record to `path`, whole or not at all, and return the path; raises OutputError."""
+    with atomic_file(path) as file:
+        write_png(file, image, record)
+    return Path(path)
+
+
+def write_png(
+    file: BinaryIO, image: Image, record: GenerationRecord, texts: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Write `image` as a PNG with its record, and with further `texts` by keyword."""
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
@@ -110,9 +120,14 @@ def save_png(image: Image, record: GenerationRecord, path: str | Path) -> Path:
     )
     info.add_text("parameters", text)
     info.add_text(KEYWORD, json.dumps({"format": FORMAT, **record.to_dict()}, allow_nan=False))
-    with atomic_file(path) as file:
-        image.save(file, format="PNG", pnginfo=info)
-    return Path(path)
+    for keyword, each in texts.items():
+        info.add_text(keyword, each)
+    image.save(file, format="PNG", pnginfo=info)
+
+
+def pixels_sha256(image: Image) -> str:
+    """SHA-256 over the RGB pixels, row by row: equal for equal pixels, whatever the file."""
+    return hashlib.sha256(image.convert("RGB").tobytes()).hexdigest()
 
 
 def read_record(path: str | Path) -> GenerationRecord:

@@ -11,7 +11,7 @@ import datetime
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from pipelines.adapters.factors import Adapter
-    from pipelines.generate import StepProgress
+    from pipelines.generate import Generated, StepProgress
 
 MAX_RESIDENT = 32  # LoRAs kept loaded; the one that was not used for longest goes first
 
@@ -134,23 +134,28 @@ class Studio:
             made = generate(pipeline, request, adapters, on_step=on_step, cancelled=cancelled)
         generations: list[Generation] = []
         for index, image in enumerate(made.images):
-            record = GenerationRecord(
-                request=request,
-                adapter_sha256={name: adapter.sha256 for name, adapter in adapters.items()},
-                base_model_revision=self._revision,
-                package_versions=package_versions(),
-                device=str(pipeline.device),
-                dtype=str(pipeline.dtype).removeprefix("torch."),
-                attention=self.attention,
-                seconds=made.seconds,
-                passes=made.passes,
-                peak_memory_bytes=made.peak_memory_bytes,
-                created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                image_index=index,
-            )
+            record = self._record(request, adapters, made, made.seconds, index)
             path = save_png(image, record, self.output_dir / _file_name(record)) if save else None
             generations.append(Generation(image, record, path))
         return generations
+
+    def generate_batch(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
+        """Draw requests that differ in prompt, negative prompt and seed only as one batch, without saving.
+
+        The records hold each picture's share of the seconds. Raises what `generate` raises.
+        """
+        from pipelines.generate import generate_batch
+
+        self.check(requests[0])
+        with self._drawing:
+            pipeline = self.pipeline
+            adapters = {choice.name: self._adapter(choice) for choice in requests[0].adapters}
+            made = generate_batch(pipeline, requests, adapters)
+        share = made.seconds / len(requests)
+        return [
+            Generation(image, self._record(request, adapters, made, share), None)
+            for request, image in zip(requests, made.images, strict=True)
+        ]
 
     def preview(self, progress: StepProgress) -> Image.Image:
         """The picture as it stands after a step, quickly decoded."""
@@ -170,12 +175,12 @@ class Studio:
                     remedy=f"open a studio with --base {record.request.base_model}",
                 )
             )
-        elif record.base_model_revision not in ("", self._base_revision()):
+        elif record.base_model_revision not in ("", self.base_revision()):
             found.append(
                 BaseModelError(
                     f"the base model {self.base_model} has changed since the picture was made",
                     expected=f"revision {record.base_model_revision}",
-                    found=self._base_revision() or "a base model that is not on this machine",
+                    found=self.base_revision() or "a base model that is not on this machine",
                     remedy="put the files back that were used, or make a new picture with those there are",
                 )
             )
@@ -216,6 +221,29 @@ class Studio:
             self._vocabulary = Vocabulary.of_base(folder) if folder else Vocabulary()
         return self._vocabulary
 
+    def _record(
+        self,
+        request: GenerationRequest,
+        adapters: Mapping[str, Adapter],
+        made: Generated,
+        seconds: float,
+        image_index: int = 0,
+    ) -> GenerationRecord:
+        return GenerationRecord(
+            request=request,
+            adapter_sha256={name: adapter.sha256 for name, adapter in adapters.items()},
+            base_model_revision=self._revision,
+            package_versions=package_versions(),
+            device=str(self.pipeline.device),
+            dtype=str(self.pipeline.dtype).removeprefix("torch."),
+            attention=self.attention,
+            seconds=seconds,
+            passes=made.passes,
+            peak_memory_bytes=made.peak_memory_bytes,
+            created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            image_index=image_index,
+        )
+
     def _load_pipeline(self) -> Any:
         import torch
 
@@ -227,10 +255,11 @@ class Studio:
         pipeline = FusionPipeline.from_pretrained(self.base_model, dtype=dtype).to(device)
         use_attention(pipeline, self.attention)
         pipeline.set_progress_bar_config(disable=True)
-        self._revision = self._base_revision()
+        self._revision = self.base_revision()
         return pipeline
 
-    def _base_revision(self) -> str:
+    def base_revision(self) -> str:
+        """A name for the contents of the base model's files, empty for one that is not on this machine."""
         from pipelines.bases import resolve_base
 
         location = Path(resolve_base(self.base_model))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 from importlib import metadata
 
@@ -10,6 +11,11 @@ PACKAGES = ("lora-loom", "torch", "diffusers", "transformers", "peft", "accelera
 
 def package_versions() -> dict[str, str]:
     """Version by package, with `python` first; a package that is not installed is left out."""
+    return dict(_versions())
+
+
+@functools.cache  # reading them takes milliseconds, and every picture records them
+def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import sys
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import OutputError
-from studio.record import GenerationRecord, save_png
+from studio.record import GenerationRecord, pixels_sha256, save_png
 
 if TYPE_CHECKING:
     from pipelines.generate import StepProgress
@@ -63,13 +62,13 @@ def save_as(generations: Sequence[Generation], out: Path) -> list[Generation]:
 
 def account(generation: Generation) -> dict[str, Any]:
     """One picture as JSON; `pixels_sha256` is equal for equal pixels, whatever the file."""
-    image, record = generation.image.convert("RGB"), generation.record
+    image, record = generation.image, generation.record
     return {
         "path": str(generation.path),
         "seed": record.seed,
         "width": image.width,
         "height": image.height,
-        "pixels_sha256": hashlib.sha256(image.tobytes()).hexdigest(),
+        "pixels_sha256": pixels_sha256(image),
         "record": record.to_dict(),
     }
 

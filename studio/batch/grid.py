@@ -1,0 +1,79 @@
+"""From a suite to its pictures: every prompt in every cell of the grid, with its seeds and the files it is made of."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from pipelines.errors import AdapterFileError, LoomError, SuiteError
+from pipelines.registry import create
+from pipelines.request import GenerationRequest
+from studio.batch.picture import Picture
+from studio.batch.prompts.prompt_row import PromptRow
+from studio.batch.prompts.reading import bad_rows, read_prompts
+from studio.batch.seeds import hashed_seed
+from studio.batch.suite import Suite
+from studio.library import AdapterLibrary
+
+
+def pictures_of(suite: Suite, library: AdapterLibrary, base_model_revision: str = "") -> list[Picture]:
+    """All pictures of the suite, prompt by prompt. Raises SuiteError for rows that cannot be drawn and for twins."""
+
+    @functools.cache
+    def sha256_of(name: str) -> str:
+        card = library.find(name)
+        if card.problem:
+            raise AdapterFileError(f"the LoRA {name} cannot be used", path=card.path, found=card.problem)
+        return card.sha256
+
+    pictures: list[Picture] = []
+    bad: list[tuple[int, str]] = []
+    for row in read_prompts(suite.prompts, suite.run_seed):
+        try:
+            pictures += _of_row(suite, row, sha256_of, base_model_revision)
+        except LoomError as error:
+            bad.append((row.line, str(error)))
+    if bad:
+        raise bad_rows(suite.prompts.file.name if suite.prompts.file else "the suite", bad)
+    seen: dict[str, Picture] = {}
+    for picture in pictures:
+        if picture.uid in seen:
+            raise SuiteError(
+                f"the suite asks for one picture twice: {picture.prompt_id}, sample {picture.sample_index}",
+                found=f"method {picture.request.method}, seed {picture.request.seed}",
+                remedy="Remove what is listed twice among lora_sets, methods, seeds or [request]",
+            )
+        seen[picture.uid] = picture
+    return pictures
+
+
+def _of_row(suite: Suite, row: PromptRow, sha256_of: Callable[[str], str], revision: str) -> Iterator[Picture]:
+    for cell in _cells(suite, row):
+        create(cell["method"], cell["settings"])
+        hashes = {choice.name: sha256_of(choice.name) for choice in cell["adapters"]}
+        for index, seed in enumerate(_seeds(suite, row)):
+            request = GenerationRequest(prompt=row.prompt, base_model=suite.base_model, seed=seed, **cell)
+            yield Picture(row.id, index, request, hashes, revision, row.expected, row.metadata)
+
+
+def _cells(suite: Suite, row: PromptRow) -> Iterator[dict[str, Any]]:
+    """The fields of the request in every cell of the grid; what the row says itself is no axis."""
+    own: Mapping[str, Any] = row.asked
+    lora_sets = (own["adapters"],) if "adapters" in own else suite.lora_sets
+    methods = ((own["method"], own.get("settings", {})),) if "method" in own else suite.methods
+    axes = {key: (own[key],) if key in own else values for key, values in suite.request.items()}
+    axes |= {key: (value,) for key, value in own.items() if key not in ("adapters", "method", "settings")}
+    for adapters, (method, settings), *values in itertools.product(lora_sets, methods, *axes.values()):
+        fields = dict(zip(axes, values, strict=True))
+        yield {"adapters": adapters, "method": method, "settings": settings, **fields}
+
+
+def _seeds(suite: Suite, row: PromptRow) -> tuple[int, ...]:
+    explicit = row.seeds if row.seeds is not None else suite.seeds
+    if row.n is None and explicit is not None:
+        return explicit
+    count = suite.samples if row.n is None else row.n
+    hashed = tuple(hashed_seed(suite.run_seed, row.id, index) for index in range(count))
+    return explicit[:count] + hashed[len(explicit) :] if explicit is not None else hashed

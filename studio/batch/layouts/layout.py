@@ -1,0 +1,103 @@
+"""Layout: what every arrangement of a batch's pictures can do."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from pipelines.atomic_file import atomic_file
+from pipelines.errors import OutputError, RecordError
+from studio.batch.folder import Batch
+from studio.batch.picture import Picture
+from studio.batch.put import put_new
+from studio.batch.rows import Row, planned_row, read_row
+
+
+class Layout(ABC):
+    """Pictures are put one by one while their shard is being drawn; sealing makes a whole shard final, once."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    @abstractmethod
+    def picture_path(self, uid: str) -> Path:
+        """Where the worker puts a picture; the file is there or not, never in part."""
+
+    @abstractmethod
+    def file_name(self, picture: Picture) -> str:
+        """What the row of the picture calls its file."""
+
+    @abstractmethod
+    def pack(self, shard: int, rows: Sequence[Row]) -> None:
+        """Do with the pictures of these rows what has to be done before the shard is sealed; may be done again after a death."""
+
+    def tidy(self, shard: int) -> None:  # noqa: B027 - there may be nothing to do
+        """Remove what a sealed shard needs no more."""
+
+    @abstractmethod
+    def read(self, row: Row) -> bytes:
+        """The PNG of a row; raises OSError and KeyError if it is not there."""
+
+    @abstractmethod
+    def stray(self) -> Iterator[str]:
+        """Pictures in the folder that no row names."""
+
+    def is_done(self, uid: str) -> bool:
+        """Whether the picture has been drawn or has failed for good."""
+        return self.picture_path(uid).exists() or self.batch.failure(uid).exists()
+
+    def seal(self, shard: int) -> None:
+        """Make the shard final, all of whose pictures are done; a second worker that does so changes nothing.
+
+        Raises OutputError, and RecordError for a file that is not the picture it should be.
+        """
+        batch = self.batch
+        try:
+            rows = [self._row(picture) for picture in batch.shards[shard]]
+            drawn = [row for row in rows if "error" not in row]
+            self.pack(shard, drawn)
+            lines = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+            put_new(batch.sealed_shard(shard), lambda file: file.write(lines.encode()), batch.parts)
+        except (OSError, RecordError, OutputError):
+            if not batch.is_sealed(shard):  # else another worker sealed and tidied it meanwhile
+                raise
+        self.tidy(shard)
+
+    def _row(self, picture: Picture) -> Row:
+        path = self.picture_path(picture.uid)
+        if path.exists():
+            return {"file_name": self.file_name(picture), **read_row(path, picture)}
+        return planned_row(picture) | json.loads(self.batch.failure(picture.uid).read_text(encoding="utf-8"))
+
+    def finish(self) -> None:
+        """Write metadata.jsonl and failed.jsonl from the sealed shards, and remove what no one needs any more."""
+        batch = self.batch
+        for name, failed in (("metadata.jsonl", False), ("failed.jsonl", True)):
+            path = batch.folder / name
+            with atomic_file(path) as file:
+                for row in sealed_rows(batch):
+                    if ("error" in row) == failed:
+                        file.write((json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode())
+            if failed and path.stat().st_size == 0:
+                path.unlink()
+        if len(batch.sealed_shards()) == len(batch.shards):
+            for shard in batch.shards:
+                self.tidy(shard)
+            for part in batch.parts.glob("*") if batch.parts.is_dir() else ():
+                with suppress(OSError):  # another worker may be tidying, too
+                    part.unlink()
+
+
+def sealed_rows(batch: Batch) -> Iterator[Row]:
+    """The rows of all sealed shards in the order of the manifest; those of pictures that failed hold an `error`."""
+    for shard in sorted(batch.sealed_shards()):
+        yield from shard_rows(batch, shard)
+
+
+def shard_rows(batch: Batch, shard: int) -> Iterator[Row]:
+    """The rows of one sealed shard."""
+    with batch.sealed_shard(shard).open(encoding="utf-8") as file:
+        yield from (json.loads(line) for line in file)

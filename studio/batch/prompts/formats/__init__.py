@@ -1,0 +1,1 @@
+"""One file per prompt format or public prompt list, found by reading this folder."""

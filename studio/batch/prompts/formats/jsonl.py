@@ -1,0 +1,29 @@
+"""JSON lines: one object with at least `prompt` on every line; empty lines count but say nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from studio.batch.prompts.prompt_format import PromptFormat, RawRow
+
+
+def read(path: Path) -> Iterator[RawRow]:
+    with path.open(encoding="utf-8-sig") as file:
+        for line, text in enumerate(file, start=1):
+            if not text.strip():
+                continue
+            try:
+                values = json.loads(text, parse_constant=_refuse_constant)
+            except (ValueError, RecursionError) as error:
+                yield line, f"this is not JSON: {error}"
+                continue
+            yield line, values if isinstance(values, dict) else "this is not an object with a prompt"
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+FORMAT = PromptFormat("jsonl", read, suffixes=(".jsonl", ".ndjson"))

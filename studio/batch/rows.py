@@ -1,0 +1,76 @@
+"""The row of a picture: all that is known of how it was made, kept in its PNG until its shard is sealed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from pipelines.errors import RecordError
+from studio.batch.picture import Picture
+from studio.png_text import read_text
+from studio.record import pixels_sha256, write_png
+
+if TYPE_CHECKING:
+    from studio.session import Generation
+
+KEYWORD = "loom-batch"
+Row = dict[str, Any]
+
+
+def planned_row(picture: Picture) -> Row:
+    """What is known of a picture before it is drawn."""
+    asked = picture.request.to_dict()
+    loras = [{**choice, "sha256": picture.adapter_sha256[choice["name"]]} for choice in asked.pop("adapters")]
+    del asked["num_images_per_prompt"]
+    return {
+        "uid": picture.uid,
+        "prompt_id": picture.prompt_id,
+        "sample_index": picture.sample_index,
+        **asked,
+        "loras": loras,
+        "config": picture.config,
+        "base_model_revision": picture.base_model_revision,
+        "expected": picture.expected,
+        "metadata": dict(picture.metadata),
+    }
+
+
+def drawn_row(picture: Picture, made: Generation, *, worker: str, attempt: int, batch_size: int) -> Row:
+    """The row of a picture that was drawn: `seconds` and `passes` are its own share, `attempt` its shard's lease."""
+    record = made.record
+    return planned_row(picture) | {
+        "width": made.image.width,
+        "height": made.image.height,
+        "pixels_sha256": pixels_sha256(made.image),
+        "seconds": round(record.seconds, 6),
+        "passes": dict(record.passes),
+        "peak_memory_bytes": record.peak_memory_bytes,
+        "device": record.device,
+        "dtype": record.dtype,
+        "attention": record.attention,
+        "versions": dict(record.package_versions),
+        "created_at": record.created_at,
+        "worker": worker,
+        "attempt": attempt,
+        "batch_size": batch_size,
+    }
+
+
+def write_picture(file: BinaryIO, made: Generation, row: Mapping[str, Any]) -> None:
+    """The PNG of a picture with its record, as all pictures of Loom have one, and its row."""
+    write_png(file, made.image, made.record, {KEYWORD: json.dumps(row, allow_nan=False)})
+
+
+def read_row(path: Path, picture: Picture) -> Row:
+    """The row inside the PNG at `path`; raises RecordError if it is not that of the picture."""
+    text = read_text(path, KEYWORD)
+    try:
+        row = json.loads(text or "")
+        sound = row["uid"] == picture.uid
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{path} carries no row of a batch", found=str(error)[:200]) from error
+    if not sound:
+        raise RecordError(f"{path} is another picture", expected=picture.uid, found=str(row["uid"])[:40])
+    return row

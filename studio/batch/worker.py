@@ -1,0 +1,171 @@
+"""The worker: claims shards, draws what is missing of them, and seals them, until nothing is left to claim.
+
+Any number of workers may work in one folder, started by whatever: the engines here, Slurm, a second shell.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from studio.batch.drawing import STOPPING, Drawer, Drawn, Failure
+from studio.batch.folder import Batch
+from studio.batch.layouts import layout_of
+from studio.batch.lease import Heartbeat, Lease, claim
+from studio.batch.picture import Picture
+from studio.batch.put import put_new
+from studio.batch.rows import drawn_row, write_picture
+from studio.batch.shards import batches
+
+if TYPE_CHECKING:
+    from studio.session import Studio
+
+POLL_SECONDS = 1.0  # between looks at shards that others hold
+DEATHS_TOGETHER = 3  # of workers over one batch; then its pictures are drawn one by one
+DEATHS_ALONE = 3  # of workers over one picture alone; then it is given up
+BATCH_ON_ACCELERATOR = 8
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """`index` of `count` workers tells where to begin; `device` empty and `batch_size` 0 leave it to Loom."""
+
+    index: int = 0
+    count: int = 1
+    device: str = ""
+    batch_size: int = 0
+    attention: str = "default"
+    library: tuple[str, ...] = ()
+
+
+def open_studio(batch: Batch, options: WorkerOptions) -> Studio:
+    """The studio that draws the batch: its base model, and the LoRAs of the plan's folders that are still there."""
+    from pathlib import Path
+
+    from studio.library import AdapterLibrary
+    from studio.session import Studio, library_roots
+
+    planned = [Path(folder) for folder in batch.info.library]
+    roots = [*library_roots(options.library), *(folder for folder in planned if folder.is_dir())]
+    library = AdapterLibrary(list(dict.fromkeys(root.resolve() for root in roots)))
+    device = options.device or None
+    return Studio(batch.info.base_model, library, batch.folder, device=device, attention=options.attention)
+
+
+class Worker:
+    """Draws shards of a batch. `stop` is asked before every batch: true drains, what was begun is finished and kept."""
+
+    def __init__(self, batch: Batch, studio: Studio, options: WorkerOptions, stop: Callable[[], bool]) -> None:
+        self._batch, self._studio, self._options, self._stop = batch, studio, options, stop
+        self._layout = layout_of(batch)
+        self._drawer = Drawer(studio)
+        self._heartbeat = Heartbeat()
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
+
+    def __enter__(self) -> Worker:
+        self._heartbeat.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._heartbeat.stop()
+        self._writer.shutdown()
+
+    def run(self) -> None:
+        """Work until every shard is sealed, or `stop` says so. Raises the errors of drawing.STOPPING."""
+        while not self._stop():
+            left = self._unsealed()
+            if not left:
+                return
+            _ = self._studio.pipeline  # loaded before a shard is claimed: a base that kills workers is no shard's fault
+            if not any(self.work_on(shard) for shard in left):
+                time.sleep(POLL_SECONDS)
+
+    def work_on(self, shard: int) -> bool:
+        """Draw and seal one shard, if it can be had; whether there was something to do."""
+        if self._stop() or (lease := claim(self._batch, shard)) is None:
+            return False
+        self._heartbeat.lease = lease
+        try:
+            self._draw_missing(lease)
+        except BaseException as error:
+            if isinstance(error, (*STOPPING, KeyboardInterrupt)):
+                lease.release()  # otherwise the pictures under way may be to blame, and the lease says which
+            raise
+        finally:
+            self._heartbeat.lease = None
+        return True
+
+    def _unsealed(self) -> list[int]:
+        """Shards to try, beginning at a place of this worker's own, so that all of them rarely meet."""
+        sealed = self._batch.sealed_shards()
+        shards = [shard for shard in self._batch.shards if shard not in sealed]
+        first = len(shards) * self._options.index // max(self._options.count, 1)
+        return shards[first:] + shards[:first]
+
+    def _draw_missing(self, lease: Lease) -> None:
+        started, done = time.monotonic(), 0
+        writing: Future[None] | None = None
+        for batch in self._batches(lease):
+            missing = {picture.uid for picture in batch if not self._layout.is_done(picture.uid)}
+            if not missing:
+                continue
+            if self._stop() or lease.fenced:
+                break
+            lease.note(drawing=tuple(picture.uid for picture in batch), done=done, seconds=time.monotonic() - started)
+            results = self._results(lease, batch)
+            if writing is not None:
+                writing.result()
+            kept = [(p, result) for p, result in zip(batch, results, strict=True) if p.uid in missing]
+            writing = self._writer.submit(self._keep, lease, kept)
+            done += len(missing)
+        if writing is not None:
+            writing.result()
+        if all(self._layout.is_done(picture.uid) for picture in self._batch.shards[lease.shard]):
+            self._layout.seal(lease.shard)
+        lease.release()
+
+    def _batches(self, lease: Lease) -> Iterator[list[Picture]]:
+        """The batches of the shard; one over which workers died several times comes picture by picture."""
+        size = self._options.batch_size or self._batch.info.batch_size or self._default_batch_size()
+        for batch in batches(self._batch.shards[lease.shard], size):
+            if lease.deaths[_uids(batch)] >= DEATHS_TOGETHER:
+                yield from ([picture] for picture in batch)
+            else:
+                yield batch
+
+    def _results(self, lease: Lease, batch: Sequence[Picture]) -> list[Drawn | Failure]:
+        deaths = lease.deaths[_uids(batch)]
+        if len(batch) == 1 and deaths >= DEATHS_ALONE:
+            what = f"the worker died {deaths} times while drawing this picture"
+            return [Failure({"type": "WorkerDied", "what": what, "message": what}, deaths)]
+        return self._drawer.draw(batch)
+
+    def _keep(self, lease: Lease, results: Sequence[tuple[Picture, Drawn | Failure]]) -> None:
+        """Put the pictures in their places, or why they are missing; who comes second changes nothing."""
+        worker, attempt = str(lease.state.process), lease.state.epoch
+        for picture, result in results:
+            if isinstance(result, Failure):
+                record = {"error": result.error, "attempts": result.attempts, "worker": worker, "attempt": attempt}
+                text = json.dumps(record)
+                put_new(
+                    self._batch.failure(picture.uid), lambda file, text=text: file.write(text.encode()), self._batch.parts
+                )
+                continue
+            made = result.generation
+            row = drawn_row(picture, made, worker=worker, attempt=attempt, batch_size=result.batch_size)
+            put_new(
+                self._layout.picture_path(picture.uid),
+                lambda file, made=made, row=row: write_picture(file, made, row),
+                self._batch.parts,
+            )
+
+    def _default_batch_size(self) -> int:
+        return 1 if self._studio.pipeline.device.type == "cpu" else BATCH_ON_ACCELERATOR
+
+
+def _uids(batch: Sequence[Picture]) -> tuple[str, ...]:
+    return tuple(picture.uid for picture in batch)
