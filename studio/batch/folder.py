@@ -1,10 +1,10 @@
 """Batch: the folder of a batch, with its frozen plan and where everything in it lies.
 
-    batch.json         what was planned, with the hash of the manifest; written last
-    manifest.jsonl     one line per picture, never changed
-    images/ or *.tar   the pictures, see layouts/
-    metadata.jsonl     one row per picture drawn;  failed.jsonl  one per picture that could not be
-    work/              leases, sealed shards, records of failures, files half-written
+batch.json         what was planned, with the hash of the manifest; written last
+manifest.jsonl     one line per picture, never changed
+images/ or *.tar   the pictures, see layouts/
+metadata.jsonl     one row per picture drawn;  failed.jsonl  one per picture that could not be
+work/              leases, sealed shards, records of failures, files half-written
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from pipelines.errors import BatchError, LoomError
 from studio.batch.picture import Picture

@@ -45,7 +45,9 @@ class Lease:
 
     batch: Batch
     state: LeaseState
-    deaths: Counter[tuple[str, ...]] = field(default_factory=Counter)  # what was being drawn -> how often its worker died
+    deaths: Counter[tuple[str, ...]] = field(
+        default_factory=Counter
+    )  # what was being drawn -> how often its worker died
 
     @property
     def shard(self) -> int:
@@ -146,15 +148,15 @@ class Heartbeat(threading.Thread):
     def __init__(self) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self.lease: Lease | None = None
-        self._stop = threading.Event()
+        self._ended = threading.Event()
 
     def run(self) -> None:
-        while not self._stop.wait(HEARTBEAT_SECONDS):
+        while not self._ended.wait(HEARTBEAT_SECONDS):
             if (lease := self.lease) is not None:
                 lease.beat()
 
     def stop(self) -> None:
-        self._stop.set()
+        self._ended.set()
 
 
 def _path(batch: Batch, shard: int, epoch: int) -> Path:

@@ -53,9 +53,7 @@ class Picture:
         """The request without prompt and seed, LoRAs by the hash of their file: a renamed file is the same LoRA."""
         asked = self.request.to_dict()
         del asked["prompt"], asked["seed"]
-        asked["adapters"] = [
-            {**choice, "name": self.adapter_sha256[choice["name"]]} for choice in asked["adapters"]
-        ]
+        asked["adapters"] = [{**choice, "name": self.adapter_sha256[choice["name"]]} for choice in asked["adapters"]]
         return asked | {"base_model_revision": self.base_model_revision}
 
     def to_dict(self) -> dict[str, Any]:

@@ -69,6 +69,8 @@ def _check_folder(folder: Path, info: BatchInfo) -> None:
     elif folder.is_dir():
         strange = [path.name for path in folder.iterdir() if path != manifest_of(folder) and path.suffix != ".part"]
         if strange:
-            raise BatchError(f"{folder} is not empty", found=", ".join(sorted(strange)[:5]), remedy="Choose a new folder")
+            raise BatchError(
+                f"{folder} is not empty", found=", ".join(sorted(strange)[:5]), remedy="Choose a new folder"
+            )
     elif folder.exists():
         raise BatchError(f"{folder} is not a folder", remedy="Choose a new folder")

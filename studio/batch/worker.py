@@ -152,7 +152,9 @@ class Worker:
                 record = {"error": result.error, "attempts": result.attempts, "worker": worker, "attempt": attempt}
                 text = json.dumps(record)
                 put_new(
-                    self._batch.failure(picture.uid), lambda file, text=text: file.write(text.encode()), self._batch.parts
+                    self._batch.failure(picture.uid),
+                    lambda file, text=text: file.write(text.encode()),
+                    self._batch.parts,
                 )
                 continue
             made = result.generation

@@ -1,9 +1,13 @@
 """What every worker needs, imported once by the process that workers are forked from."""
 
-import diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion
-import transformers.models.clip.modeling_clip
+import importlib
 
-import pipelines.families
-import pipelines.generate
-import studio.batch.worker
-import studio.session  # noqa: F401
+for name in (
+    "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
+    "transformers.models.clip.modeling_clip",
+    "pipelines.families",
+    "pipelines.generate",
+    "studio.batch.worker",
+    "studio.session",
+):
+    importlib.import_module(name)

@@ -1,4 +1,4 @@
-"""Workers as processes of this machine: a worker that dies is replaced, and a signal lets all finish what they began."""
+"""Workers as processes of this machine: who dies is replaced, and a signal lets all finish what they began."""
 
 from __future__ import annotations
 

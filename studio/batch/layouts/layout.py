@@ -32,7 +32,7 @@ class Layout(ABC):
 
     @abstractmethod
     def pack(self, shard: int, rows: Sequence[Row]) -> None:
-        """Do with the pictures of these rows what has to be done before the shard is sealed; may be done again after a death."""
+        """Do with these pictures what comes before sealing; after a death it may be done again."""
 
     def tidy(self, shard: int) -> None:  # noqa: B027 - there may be nothing to do
         """Remove what a sealed shard needs no more."""

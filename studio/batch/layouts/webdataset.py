@@ -21,6 +21,10 @@ from studio.batch.rows import Row
 
 
 class TarShards(Layout):
+    def __init__(self, batch: Batch) -> None:
+        super().__init__(batch)
+        self._members: dict[int, dict[str, tuple[int, int]]] = {}  # of every tar read: name -> offset, bytes
+
     def picture_path(self, uid: str) -> Path:
         return self.batch.work / "staged" / uid[:2] / f"{uid}.png"
 
@@ -37,10 +41,14 @@ class TarShards(Layout):
             self.picture_path(picture.uid).unlink(missing_ok=True)
 
     def read(self, row: Row) -> bytes:
-        with tarfile.open(self._tar(self.batch.by_uid[row["uid"]].shard)) as tar:
-            member = tar.extractfile(row["file_name"])
-            assert member is not None
-            return member.read()
+        shard = self.batch.by_uid[row["uid"]].shard
+        if shard not in self._members:
+            with tarfile.open(self._tar(shard)) as tar:
+                self._members[shard] = {member.name: (member.offset_data, member.size) for member in tar}
+        offset, size = self._members[shard][row["file_name"]]
+        with self._tar(shard).open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
 
     def stray(self) -> Iterator[str]:
         """Members of the tars that are not of the shard, or are there twice; and tars of no shard."""

@@ -103,7 +103,7 @@ def _choice(entry: object) -> AdapterChoice:
     if not isinstance(entry, Mapping):
         raise RequestError("a LoRA is neither a name nor an object", found=repr(entry)[:80])
     names = {"weight": "strength"} if "strength" not in entry else {}
-    return AdapterChoice.from_dict({names.get(key, key): value for key, value in entry.items()})
+    return AdapterChoice.from_dict({names.get(str(key), str(key)): value for key, value in entry.items()})
 
 
 def _known(column: str) -> str:

@@ -135,8 +135,6 @@ def _with_ids_of_their_own(name: str, rows: list[PromptRow]) -> list[PromptRow]:
             count += 1
             own = replace(row, id=f"{row.id}-{count}")
         if own.id in seen:
-            raise SuiteError(
-                f"{name} has the id {own.id!r} twice", found=f"lines {seen[own.id].line} and {own.line}"
-            )
+            raise SuiteError(f"{name} has the id {own.id!r} twice", found=f"lines {seen[own.id].line} and {own.line}")
         seen[own.id] = own
     return list(seen.values())

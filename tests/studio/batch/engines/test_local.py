@@ -1,0 +1,135 @@
+"""Workers are killed at random and between writing and naming a file; resumed, the batch is what it would have been."""
+
+import os
+import random
+import signal
+import threading
+from contextlib import suppress
+from multiprocessing import forkserver
+
+import pytest
+
+from pipelines.errors import BatchError, ChangedAdapterError
+from studio.batch import faults
+from studio.batch.audit import audit
+from studio.batch.engines import local
+from studio.batch.engines.local import run_local
+from studio.batch.layouts.layout import sealed_rows
+from studio.batch.lease import current, states
+from studio.batch.liveness import is_gone
+from studio.batch.worker import Worker, WorkerOptions, open_studio
+
+SUITE = """
+samples = {samples}
+prompts = ["a red circle", "a blue star"]
+lora_sets = [["fox:1", "ink:0.8"], ["fox:1"], []]
+methods = ["merge", "composite"]
+batch_size = 2
+[request]
+num_inference_steps = 3
+"""
+
+
+@pytest.fixture
+def fresh_processes():
+    """Workers get the environment of this moment: the process they are forked from is started anew."""
+    stop = forkserver._forkserver._stop
+    stop()
+    yield
+    stop()
+
+
+def hashes(batch):
+    return {row["uid"]: row["pixels_sha256"] for row in sealed_rows(batch)}
+
+
+def draw_here(batch):
+    """An uninterrupted run in this process."""
+    options = WorkerOptions()
+    with Worker(batch, open_studio(batch, options), options, lambda: False) as worker:
+        worker.run()
+    return hashes(batch)
+
+
+def kill_one(batch, rng):
+    """Kill a worker that is drawing, but no batch twice: that would make it suspect, and it would be drawn in parts."""
+    victims = [
+        lease
+        for lease in current(batch)
+        if lease.drawing
+        and is_gone(lease.process) is False
+        and all(former.drawing != lease.drawing for former in states(batch, lease.shard)[:-1])
+    ]
+    if victims:
+        with suppress(ProcessLookupError):
+            os.kill(rng.choice(victims).process.pid, signal.SIGKILL)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("kills", "samples", "layout"),
+    [
+        (6, 3, "folder"),
+        pytest.param(24, 9, "folder", marks=pytest.mark.slow),
+        pytest.param(24, 9, "webdataset", marks=pytest.mark.slow),
+    ],
+)
+def test_killed_workers_lose_nothing_and_draw_nothing_twice(
+    plan, tiny_pocket, monkeypatch, fresh_processes, kills, samples, layout
+):
+    text = f'layout = "{layout}"\n' + SUITE.format(samples=samples)
+    expected = draw_here(plan(text, "uninterrupted", base=tiny_pocket))
+    batch = plan(text, "killed", base=tiny_pocket)
+    deaths, ended = [], local._Run._ended
+
+    def count(self, context, index, process, pipe):
+        process.join()
+        deaths.append(process.exitcode)
+        ended(self, context, index, process, pipe)
+
+    monkeypatch.setattr(local._Run, "_ended", count)
+    stop, rng = threading.Event(), random.Random(0)
+
+    def kill():
+        while deaths.count(-signal.SIGKILL) < kills and not stop.wait(rng.uniform(0.1, 0.6)):
+            kill_one(batch, rng)
+        stop.set()
+
+    killer = threading.Thread(target=kill)
+    with monkeypatch.context() as patch:
+        patch.setenv(faults.VARIABLE, "link:4")  # every worker that lives to see its fourth file
+        killer.start()
+        try:
+            run_local(batch, 4, WorkerOptions(), lambda progress: None, stop.is_set)
+        finally:
+            stop.set()
+            killer.join()
+    assert deaths.count(-signal.SIGKILL) >= kills
+    forkserver._forkserver._stop()
+    run_local(batch, 2, WorkerOptions(), lambda progress: None, lambda: False)
+    assert audit(batch).passed
+    assert hashes(batch) == expected
+    assert [row["uid"] for row in sealed_rows(batch)] == [picture.uid for picture in batch.pictures]
+    assert max(row["attempt"] for row in sealed_rows(batch)) > 1
+
+
+class TestOneWorker:
+    """What a worker that cannot work tells the run that started it."""
+
+    ONE = 'prompts = ["a red circle"]\nlora_sets = [["fox"]]\n[request]\nnum_inference_steps = 1'
+
+    def test_an_error_of_a_worker_ends_the_run(self, plan, tiny_pocket, loras, write_lora):
+        batch = plan(self.ONE, base=tiny_pocket)
+        before = (loras / "fox.safetensors").read_bytes()
+        try:
+            write_lora(loras / "fox.safetensors", seed=5)
+            with pytest.raises(ChangedAdapterError, match="LoRA fox has changed since the plan"):
+                run_local(batch, 1, WorkerOptions(), lambda progress: None, lambda: False)
+        finally:
+            (loras / "fox.safetensors").write_bytes(before)
+
+    def test_workers_that_only_die_are_not_started_for_ever(self, plan, tiny_pocket, monkeypatch):
+        monkeypatch.setattr(local, "FRUITLESS_DEATHS", -3)
+        batch = plan(self.ONE, base=tiny_pocket)
+        with pytest.raises(BatchError, match=r"die and get nothing done: 2 in a row.*exit code 1"):
+            run_local(batch, 1, WorkerOptions(device="no such device"), lambda progress: None, lambda: False)
