@@ -67,14 +67,15 @@ class Lion(FusionMethod):
 
             chosen = {name: sources[name] for name in active}
             if len(chosen) < 2:
-                return chosen
+                return sources
             recipe = recipe_of(self.name, self.settings, active, chosen)
             priorities = {name: self.priority ** (len(active) - 1 - place) for place, name in enumerate(active)}
-            return remembered(
+            turned = remembered(
                 recipe,
                 chosen,
                 lambda: turned_apart(chosen, active, priorities, self.orthogonality, self.norm_consistency, recipe),
             )
+            return {**sources, **turned}
 
         return FusionPlan(
             adapters=tuple(strengths), schedule=lambda state: passes, text_passes=(active,), derive=derive

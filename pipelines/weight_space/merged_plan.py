@@ -23,7 +23,8 @@ def merged_plan(
 ) -> FusionPlan:
     """One pass with the adapter that `rule` makes of all choices, strengths included.
 
-    One adapter alone is used as it is, unless the rule is there to change it (`changes_one`).
+    An adapter that is alone, in the whole or at a layer, is used as it is, unless the rule is there to change it
+    (`changes_one`).
     """
     strengths = {choice.name: choice.strength for choice in choices if choice.strength}
     names = tuple(choice.name for choice in choices)
@@ -36,6 +37,7 @@ def merged_plan(
     def derive(adapters: Mapping[str, Adapter]) -> Mapping[str, Adapter]:
         from pipelines.weight_space.layers import adapter_of, layers_of, recipe_of
         from pipelines.weight_space.remember import remembered
+        from pipelines.weight_space.stack import stack
 
         sources = {name: adapters[name] for name in strengths}
         recipe = recipe_of(method.name, method.settings, strengths, sources)
@@ -43,9 +45,11 @@ def merged_plan(
         def make() -> Mapping[str, Adapter]:
             fused: dict[str, dict[str, LoraFactors]] = {}
             for layer in layers_of(sources, strengths):
-                fused.setdefault(layer.component, {})[layer.path] = rule(layer)
+                alone = len(layer.updates) == 1 and not changes_one
+                fused.setdefault(layer.component, {})[layer.path] = stack(layer.updates) if alone else rule(layer)
             return {fused_name: adapter_of(fused_name, fused, sources, recipe)}
 
-        return remembered(recipe, sources, make)
+        others = {name: adapter for name, adapter in adapters.items() if name not in strengths}
+        return {**others, **remembered(recipe, sources, make)}
 
     return FusionPlan(adapters=names, schedule=lambda state: passes, text_passes=(passes[0].gates,), derive=derive)
