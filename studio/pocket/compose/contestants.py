@@ -1,0 +1,131 @@
+"""Who draws the sets: Loom's methods with their settings, methods written from the papers, and the controls.
+
+A contestant is called by one text: `merge`, `switch:switch_every=2`, `merge@0.8` (all strengths), `paper_composite`
+(see `references`), `base` (the joint prompt without LoRAs), `alone.0` (the joint prompt with the set's first LoRA only).
+"""
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.generate import generate_batch
+from pipelines.registry import create
+from pipelines.request import AdapterChoice, GenerationRequest, SettingValue
+from studio.pocket.compose.references import REFERENCES, PeftBench
+from studio.pocket.compose.sets import LoraSet
+
+Pictures = NDArray[np.uint8]  # [n h w 3]
+CONTROLS = ("base", "alone")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The pictures of one set, the denoiser passes that each took by kind, and what drawing them cost."""
+
+    pictures: Pictures
+    passes: Mapping[str, float]
+    seconds: float
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How every contestant samples, with the base's own scheduler."""
+
+    num_inference_steps: int = 20
+    guidance_scale: float = 3.0
+
+
+class Contestant(Protocol):
+    def draw(self, bench: "Bench", asked: LoraSet, seeds: Sequence[int], sampling: Sampling) -> Drawn: ...
+
+
+@dataclass
+class Bench:
+    """A pipeline with every LoRA loaded, and PEFT's own model beside it for those who need one."""
+
+    pipe: Any
+    peft: PeftBench | None = None
+
+    def of_peft(self) -> PeftBench:
+        if self.peft is None:
+            self.peft = PeftBench(self.pipe)
+        return self.peft
+
+
+@dataclass(frozen=True)
+class LoomMethod:
+    """A method of Loom's registry on its public path, with all LoRAs of the set or with those of `positions` only."""
+
+    method: str
+    settings: Mapping[str, SettingValue]
+    strength: float = 1.0
+    positions: tuple[int, ...] | None = None
+
+    def draw(self, bench: Bench, asked: LoraSet, seeds: Sequence[int], sampling: Sampling) -> Drawn:
+        names = asked.members if self.positions is None else [asked.members[i] for i in self.positions]
+        requests = [
+            GenerationRequest(
+                prompt=asked.prompt,
+                adapters=tuple(AdapterChoice(name, self.strength) for name in names),
+                method=self.method,
+                settings=self.settings,
+                num_inference_steps=sampling.num_inference_steps,
+                guidance_scale=sampling.guidance_scale,
+                seed=seed,
+            )
+            for seed in seeds
+        ]
+        done = generate_batch(bench.pipe, requests, bench.pipe.adapters)
+        pictures = np.stack([np.asarray(image) for image in done.images])
+        return Drawn(pictures, done.passes, done.seconds, done.peak_memory_bytes)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A method as others published it, on PEFT's model (see `references`)."""
+
+    name: str
+
+    def draw(self, bench: Bench, asked: LoraSet, seeds: Sequence[int], sampling: Sampling) -> Drawn:
+        done = REFERENCES[self.name](
+            bench.of_peft(), asked, seeds, sampling.num_inference_steps, sampling.guidance_scale
+        )
+        return Drawn(done.pictures, done.passes, done.seconds, done.peak_memory_bytes)
+
+
+def contestant(text: str) -> Contestant:
+    """The contestant of that name. Raises UnknownMethodError or SettingError, before anything is drawn."""
+    if text in REFERENCES:
+        return Reference(text)
+    if text == "base":
+        return LoomMethod("merge", {}, positions=())
+    if text.startswith("alone."):
+        return LoomMethod("merge", {}, positions=(int(text.removeprefix("alone.")),))
+    head, _, tail = text.partition(":")
+    method, _, strength = head.partition("@")
+    settings = dict(_setting(each) for each in tail.split(";") if each)
+    create(method, settings)
+    return LoomMethod(method, settings, float(strength or 1.0))
+
+
+def is_control(text: str) -> bool:
+    return text.split(".")[0] in CONTROLS
+
+
+def takes_part(text: str, asked: LoraSet) -> bool:
+    """Whether a contestant has something to draw for a set: the fourth LoRA alone needs a set of four."""
+    return not text.startswith("alone.") or int(text.removeprefix("alone.")) < asked.k
+
+
+def _setting(text: str) -> tuple[str, SettingValue]:
+    """`key=value`, the value as Python writes it, or a bare word."""
+    key, _, value = text.partition("=")
+    try:
+        return key.strip(), ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError):
+        return key.strip(), value.strip()

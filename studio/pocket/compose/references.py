@@ -1,0 +1,198 @@
+"""What others do, for comparison: PEFT's live sum and merges, and LoRA Switch and Composite, written from the paper.
+
+Everything runs on PEFT's own model in a plain denoising loop, so no line of Loom's runtime takes part. The prompt is
+encoded once, as the paper's code does; LoRAs of the pocket world have no text-encoder part.
+"""
+
+import copy
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from studio.pocket.compose.sets import LoraSet
+
+PAPER_SCALE = 0.8  # arXiv:2402.16843, section 4.1: every LoRA at 0.8
+PAPER_TAU = 5  # section 4.4: turns of five steps are best
+DENSITY = 0.5  # share of the entries that TIES and DARE keep
+
+
+@dataclass(frozen=True)
+class ReferenceDrawn:
+    """As `contestants.Drawn`; passes are counted per picture."""
+
+    pictures: NDArray[np.uint8]
+    passes: Mapping[str, float]
+    seconds: float
+    peak_memory_bytes: int
+
+
+class PeftBench:
+    """The pipeline's parts with a copy of its U-Net that PEFT has put every LoRA into."""
+
+    def __init__(self, pipe: Any) -> None:
+        from peft import LoraConfig, get_peft_model
+
+        self.pipe = pipe
+        unet = copy.deepcopy(pipe.unet)
+        self.unet: Any = None
+        for name, adapter in pipe.adapters.items():
+            ranks = {factors.rank for factors in adapter.denoiser.values()}
+            if len(ranks) != 1:
+                raise ValueError(f"{name} has layers of ranks {sorted(ranks)}, where PEFT's merges need one")
+            rank = ranks.pop()
+            config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(adapter.denoiser))
+            if self.unet is None:
+                self.unet = get_peft_model(unet, config, adapter_name=name)
+            else:
+                self.unet.add_adapter(name, config)
+            self._write(name, adapter)
+        self.unet.requires_grad_(False)
+        self.unet.eval()
+
+    def use(self, names: Sequence[str], scale: float = 1.0) -> None:
+        """Let these LoRAs act, each at `scale` times its own."""
+        self.unet.base_model.set_adapter(list(names), inference_mode=True)
+        for layer in self._layers():
+            for name in names:
+                if name in layer.scaling:
+                    layer.scaling[name] = scale  # alpha equals the rank, so this is the whole factor
+
+    def merged(self, names: Sequence[str], kind: str, seed: int) -> None:
+        """Let PEFT's `add_weighted_adapter` of these LoRAs act alone, all weights 1."""
+        for name in names:
+            for layer in self._layers():
+                if name in layer.scaling:
+                    layer.scaling[name] = 1.0
+        self.drop_merged()
+        torch.manual_seed(seed)  # DARE drops entries at random
+        density = {} if kind == "linear" else {"density": DENSITY}
+        self.unet.add_weighted_adapter(
+            list(names), [1.0] * len(names), "merged", combination_type=kind, **density
+        )
+        self.unet.requires_grad_(False)
+        self.unet.base_model.set_adapter(["merged"], inference_mode=True)
+
+    def drop_merged(self) -> None:
+        if "merged" in self.unet.peft_config:
+            self.unet.delete_adapter("merged")
+
+    def predict(self, sample: Tensor, timestep: Tensor, states: Tensor) -> Tensor:
+        return self.unet(sample, timestep, encoder_hidden_states=states, return_dict=False)[0]
+
+    def _write(self, name: str, adapter: Any) -> None:
+        for path, factors in adapter.denoiser.items():
+            layer = self.unet.base_model.model.get_submodule(path)
+            for weight, value in ((layer.lora_A[name].weight, factors.down), (layer.lora_B[name].weight, factors.up)):
+                weight.data = value.reshape(weight.shape).to(layer.weight.device, layer.weight.dtype)
+
+    def _layers(self) -> list[Any]:
+        from peft.tuners.lora import LoraLayer
+
+        return [module for module in self.unet.modules() if isinstance(module, LoraLayer)]
+
+
+Predict = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # step, both halves, timestep, states -> prediction of both
+
+
+@torch.no_grad()
+def sample(
+    bench: PeftBench,
+    asked: LoraSet,
+    seeds: Sequence[int],
+    steps: int,
+    guidance_scale: float,
+    predict: Predict,
+    passes: float,
+) -> ReferenceDrawn:
+    """Draw one prompt from several seeds by a plain loop of classifier-free guidance; `passes` per step."""
+    pipe, started = bench.pipe, time.perf_counter()
+    device, count = pipe._execution_device, len(seeds)
+    positive, negative = pipe.encode_prompt(asked.prompt, device, count, True)
+    states = torch.cat([negative, positive])
+    side = pipe.unet.config.sample_size * pipe.vae_scale_factor
+    generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+    latents = pipe.prepare_latents(
+        count, pipe.unet.config.in_channels, side, side, states.dtype, device, generators, None
+    )
+    pipe.scheduler.set_timesteps(steps, device=device)
+    for index, timestep in enumerate(pipe.scheduler.timesteps):
+        both = pipe.scheduler.scale_model_input(torch.cat([latents] * 2), timestep)
+        without, given = predict(index, both, timestep, states).chunk(2)
+        guided = without + guidance_scale * (given - without)
+        latents = pipe.scheduler.step(guided, timestep, latents, return_dict=False)[0]
+    decoded = pipe.vae.decode(latents / pipe.vae.config.scaling_factor, return_dict=False)[0]
+    images = pipe.image_processor.postprocess(decoded, output_type="pil")
+    pictures = np.stack([np.asarray(image) for image in images])
+    return ReferenceDrawn(pictures, {"full": passes * steps}, time.perf_counter() - started, _peak_memory(device))
+
+
+Arguments = tuple[PeftBench, LoraSet, Sequence[int], int, float]
+
+
+def peft_sum(*run: Any, scale: float = 1.0) -> ReferenceDrawn:
+    """All LoRAs active at once, as `set_adapters` does: y = W x + sum_i B_i A_i x."""
+    bench, asked, *_ = run
+    bench.use(asked.members, scale)
+    return sample(*run, lambda index, both, timestep, states: bench.predict(both, timestep, states), 1)
+
+
+def _weighted(kind: str) -> Callable[..., ReferenceDrawn]:
+    def draw(*run: Any) -> ReferenceDrawn:
+        bench, asked, seeds, *_ = run
+        bench.merged(asked.members, kind, seeds[0])
+        return sample(*run, lambda index, both, timestep, states: bench.predict(both, timestep, states), 1)
+
+    return draw
+
+
+def paper_switch(*run: Any, scale: float = PAPER_SCALE, tau: int = PAPER_TAU) -> ReferenceDrawn:
+    """Equation 2: at step t = 1, 2, ... LoRA floor(((t - 1) mod (k tau)) / tau) + 1 is the only one."""
+    bench, asked, *_ = run
+    k = asked.k
+
+    def predict(index: int, both: Tensor, timestep: Tensor, states: Tensor) -> Tensor:
+        if index % tau == 0:
+            bench.use([asked.members[index % (k * tau) // tau]], scale)
+        return bench.predict(both, timestep, states)
+
+    return sample(*run, predict, 1)
+
+
+def paper_composite(*run: Any, scale: float = PAPER_SCALE) -> ReferenceDrawn:
+    """Equation 3 with all weights 1: the mean over the LoRAs of each half of guidance, one forward after the other."""
+    bench, asked, *_ = run
+
+    def predict(index: int, both: Tensor, timestep: Tensor, states: Tensor) -> Tensor:
+        total = torch.zeros_like(both)
+        for name in asked.members:
+            bench.use([name], scale)
+            total += bench.predict(both, timestep, states)
+        return total / asked.k
+
+    return sample(*run, predict, asked.k)
+
+
+REFERENCES: dict[str, Callable[..., ReferenceDrawn]] = {
+    "peft_sum": peft_sum,
+    "peft_linear": _weighted("linear"),
+    "peft_ties": _weighted("ties"),
+    "peft_dare_linear": _weighted("dare_linear"),
+    "paper_switch": paper_switch,
+    "paper_composite": paper_composite,
+}
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device)
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
