@@ -11,10 +11,10 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -117,18 +117,15 @@ def set_named(name: str) -> LoraSet:
     return {each.name: each for each in frozen_sets()}[name]
 
 
-def as_row(each: LoraSet, seed: int) -> dict[str, object]:
-    """One picture as a batch engine may ask for it: prompt, LoRAs with strengths, seed, and what a judge should see."""
+def as_row(each: LoraSet, seeds: Sequence[int]) -> dict[str, Any]:
+    """A set as a row of a prompt file: prompt, LoRAs with strengths, seeds, and what a judge should see."""
     return {
-        "id": f"{each.name}-{seed}",
+        "id": each.name,
         "prompt": each.prompt,
-        "seed": seed,
-        "k": each.k,
-        "part": each.part,
-        "set": each.name,
+        "seeds": list(seeds),
         "loras": [{"name": choice.name, "weight": choice.strength} for choice in each.choices],
         "expected": each.expected,
-        "scene": {key: value for key, value in asdict(each.scene).items() if key in each.scene.named()},
+        "metadata": {"k": each.k, "part": each.part, "lora_set": each.name, "scene": each.scene.named()},
     }
 
 

@@ -1,0 +1,62 @@
+"""From a packed run to committed results: `docs/results/NAME.json`, and a contact sheet of every size."""
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from studio.pocket.build.contact_sheet import Line, contact_sheet
+from studio.pocket.compose.ceilings import CEILINGS
+from studio.pocket.compose.outcomes import Cell, Outcomes, read
+from studio.pocket.compose.scoring import Score
+from studio.pocket.compose.sets import SIZES
+from studio.pocket.compose.tables import CONTROLS, cell_rows, line_rows, pair_rows, single_rows
+from studio.results import RESULTS, Row, write_results
+
+TILE = 96
+
+
+def write(paths: Sequence[Path], name: str, judge: str, note: str) -> None:
+    """Write table, pairs and sheets by the verdicts of `judge`; the other judge's figures stand beside."""
+    outcomes = read(paths)
+    if judge not in outcomes.judges:
+        raise SystemExit(f"no verdicts of a judge called {judge}; there are {', '.join(outcomes.judges) or 'none'}")
+    rows = [_about(outcomes, judge, note), *cell_rows(outcomes, judge), *single_rows(outcomes, judge)]
+    rows += [*line_rows(outcomes, judge), *pair_rows(outcomes, judge)]
+    write_results(name, "python -m studio.pocket.compose run ...; python -m studio.pocket.compose report", rows)
+    for k in SIZES:
+        _sheet(outcomes, k, judge, RESULTS / f"{name}_k{k}.png")
+
+
+def _about(outcomes: Outcomes, judge: str, note: str) -> Row:
+    sampling = ", ".join(f"{steps} steps at guidance {scale}" for steps, scale in sorted(outcomes.sampling))
+    processors = ", ".join(sorted(outcomes.processors))
+    return {"what": "about", "judge": judge, "sampling": sampling, "clocked_on": processors, "note": note}
+
+
+def _sheet(outcomes: Outcomes, k: int, judge: str, path: Path) -> None:
+    """One row a set, one column a contestant: the picture of the set's first seed with what it shows."""
+    order = [*CEILINGS[:1], "base", *(name for name in outcomes.contestants if name not in CONTROLS)]
+    cells = [outcomes.cells[name, k] for name in order if (name, k) in outcomes.cells]
+    cells = [cell for cell in cells if cell.shown]
+    if not cells:
+        return
+    names = list(dict.fromkeys(asked.name for cell in cells for asked, _, _ in cell.shown))
+    tiles: list[Image.Image] = []
+    lines: list[list[Line]] = []
+    for name in names:
+        for cell in cells:
+            picture, score = _shown(cell, name, judge)
+            tiles.append(picture)
+            lines.append([(cell.contestant, True), *((each, there) for each, there in score.items())])
+    contact_sheet(tiles, lines, path, columns=len(cells), tile=TILE, text_lines=k + 1)
+
+
+def _shown(cell: Cell, name: str, judge: str) -> tuple[Image.Image, dict[str, bool]]:
+    for asked, place, jpeg in cell.shown:
+        if asked.name == name:
+            score: Score = cell.scores[judge][place]
+            return Image.open(io.BytesIO(base64.b64decode(jpeg))), dict(score.shown)
+    return Image.new("RGB", (TILE, TILE), (235, 235, 232)), {}

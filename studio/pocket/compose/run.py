@@ -1,0 +1,157 @@
+"""Draw and judge PocketCompose with several processes that share a device; resumable, and packed into one file."""
+
+import gzip
+import json
+import multiprocessing
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.atomic_file import atomic_file
+from studio.pocket import adapters_path, base_path
+from studio.pocket.compose.contestants import Bench, Sampling, contestant
+from studio.pocket.compose.jobs import Job, do
+from studio.pocket.compose.judging import judges_on
+from studio.pocket.compose.sets import LoraSet
+
+PACKED = "pocketcompose.jsonl.gz"
+PEFT_SHARE = 0.25  # of the processes load PEFT's model, which takes each some seconds, and begin with its jobs
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a run draws: `processes` of them on `device`, in half precision or not; no job begins after `seconds`."""
+
+    device: str = "cpu"
+    half: bool = False
+    processes: int = 1
+    seconds: float | None = None
+    base: Path = base_path()
+    adapters: Path = adapters_path()
+
+
+def run(jobs: Sequence[Job], machine: Machine, sampling: Sampling, out: Path) -> int:
+    """Do the jobs that have no file under `out`/jobs yet. Returns how many are still missing."""
+    folder = out / "jobs"
+    folder.mkdir(parents=True, exist_ok=True)
+    done = {path.name for path in folder.iterdir()}
+    left = [job for job in jobs if job.file_name not in done]
+    queues = [[job for job in left if not job.needs_peft], [job for job in left if job.needs_peft]]
+    print(json.dumps({"jobs": len(jobs), "left": len(left), "of_peft": len(queues[1])}), flush=True)
+    context = multiprocessing.get_context("fork")  # children inherit what is imported; the parent opens no device
+    taken = [context.Value("i", 0) for _ in queues]
+    for_peft = max(1, round(machine.processes * PEFT_SHARE))
+    started = time.monotonic()
+    children = [
+        context.Process(
+            target=_work, args=(queues, taken, index < for_peft, machine, sampling, folder, started), daemon=False
+        )
+        for index in range(machine.processes if left else 0)
+    ]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    finished = {path.name for path in folder.iterdir()}
+    missing = sum(job.file_name not in finished for job in jobs)
+    seconds = round(time.monotonic() - started, 1)
+    print(json.dumps({"missing": missing, "seconds": seconds, "exits": [c.exitcode for c in children]}), flush=True)
+    return missing
+
+
+def pack(out: Path) -> Path:
+    """All files of a run as lines of one compressed file."""
+    path = out / PACKED
+    lines = [file.read_text() for file in sorted((out / "jobs").iterdir()) if file.suffix in (".json", ".error")]
+    with atomic_file(path) as packed:
+        packed.write(gzip.compress(("\n".join(lines) + "\n").encode()))
+    return path
+
+
+def _work(
+    queues: Sequence[Sequence[Job]],
+    taken: Sequence[Any],
+    peft_first: bool,
+    machine: Machine,
+    sampling: Sampling,
+    folder: Path,
+    started: float,
+) -> None:
+    """One process: take the next job until none is left, PEFT's first where this process is for them."""
+    import torch
+
+    torch.set_num_threads(1)
+    if machine.device != "cpu":
+        torch.backends.cudnn.benchmark = False
+    bench = load(machine)
+    panel = judges_on(machine.device)
+    loaded = time.monotonic() - started
+    count, order = 0, (1, 0) if peft_first else (0,)
+    for queue in order:
+        while machine.seconds is None or time.monotonic() - started < machine.seconds:
+            with taken[queue].get_lock():
+                index = taken[queue].value
+                taken[queue].value += 1
+            if index >= len(queues[queue]):
+                break
+            do(queues[queue][index], bench, panel, sampling, folder)
+            count += 1
+    end = time.monotonic() - started
+    print(f"process {os.getpid()}: ready at {loaded:.1f} s, {count} jobs by {end:.1f} s", file=sys.stderr, flush=True)
+
+
+def load(machine: Machine) -> Bench:
+    """The pipeline on its device with all LoRAs that are shipped."""
+    import torch
+
+    from pipelines.families import FusionPipeline
+
+    pipe = FusionPipeline.from_pretrained(str(machine.base), dtype=torch.float16 if machine.half else torch.float32)
+    pipe.to(machine.device)
+    pipe.set_progress_bar_config(disable=True)
+    for path in sorted(machine.adapters.glob("*.safetensors")):
+        pipe.load_lora_weights(str(path), adapter_name=path.stem)
+    return Bench(pipe)
+
+
+def clock(
+    contestants: Sequence[str], sets: Sequence[LoraSet], seeds: int, machine: Machine, sampling: Sampling, out: Path
+) -> None:
+    """Time every contestant on the first set of each size while nothing else runs; the second drawing counts."""
+    first = list({asked.k: asked for asked in reversed(sets)}.values())
+    child = multiprocessing.get_context("fork").Process(
+        target=_clock, args=(contestants, first, seeds, machine, sampling, out / "jobs")
+    )
+    child.start()
+    child.join()
+
+
+def _clock(
+    contestants: Sequence[str], sets: Sequence[LoraSet], seeds: int, machine: Machine, sampling: Sampling, folder: Path
+) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    bench = load(machine)
+    for asked in sets:
+        for name in contestants:
+            held: dict[str, Any] = {"clock": name, "k": asked.k, "pictures": seeds, "processor": _processor(machine)}
+            try:
+                for _ in range(2):
+                    drawn = contestant(name).draw(bench, asked, asked.seeds(seeds), sampling)
+                held |= {"seconds": round(drawn.seconds, 4), "peak_memory_bytes": drawn.peak_memory_bytes}
+            except Exception as error:  # told in the job files of the contestant, too
+                held["error"] = f"{type(error).__name__}: {error}"
+            with atomic_file(folder / f"clock.{Job(name, asked, seeds).file_name}") as file:
+                file.write(json.dumps(held).encode())
+
+
+def _processor(machine: Machine) -> str:
+    import torch
+
+    return platform.processor() if machine.device == "cpu" else torch.cuda.get_device_name()
