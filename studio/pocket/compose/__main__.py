@@ -1,4 +1,4 @@
-"""PocketCompose from a terminal: `python -m studio.pocket.compose sets|run|clock|report|suite`."""
+"""PocketCompose from a terminal: `python -m studio.pocket.compose sets|run|report|suite`."""
 
 import argparse
 import os
@@ -8,12 +8,12 @@ os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # asking for a GPU 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from studio.pocket import adapters_path, base_path
-from studio.pocket.compose import jobs, report, suite
+from studio.pocket.compose import jobs, suite
 from studio.pocket.compose import run as runs
-from studio.pocket.compose.contestants import Sampling
+from studio.pocket.compose.drawing import Sampling
 from studio.pocket.compose.references import REFERENCES
-from studio.pocket.concepts import CONCEPTS
 from studio.pocket.compose.sets import SEEDS, SIZES, TEST_SETS, sets_of, write_sets
+from studio.pocket.concepts import CONCEPTS
 
 
 def main() -> None:
@@ -29,6 +29,8 @@ def main() -> None:
     elif arguments.command == "run":
         raise SystemExit(_run(arguments))
     elif arguments.command == "report":
+        from studio.pocket.compose import report  # needs scipy, which a machine that only draws may lack
+
         report.write(arguments.rows, arguments.name, arguments.judge, arguments.note)
     else:
         suite.write(arguments.out, **{k: v for k, v in vars(arguments).items() if k not in ("command", "out")})
@@ -38,7 +40,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--methods",
         default="all",
-        help="contestants, separated by commas; `all`: every method and reference; `name:setting=value;...`, `name@0.8`",
+        help="separated by commas; `all` is every method and reference; `name:setting=value;...`, `name@0.8`",
     )
     parser.add_argument("--k", default=",".join(map(str, SIZES)))
     parser.add_argument("--part", default="test", choices=("test", "tuning"))
@@ -51,7 +53,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--half", action="store_true", help="draw in float16")
-    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=1, help="0: draw in this one")
     parser.add_argument("--seconds", type=float, help="begin no job after so long")
     parser.add_argument("--clock", default="", help="sizes k for which one process alone times every contestant")
     parser.add_argument("--base", type=Path, default=base_path())

@@ -1,6 +1,7 @@
-"""What a perfect method would score: the judge on true renders of a set's scene, and on their autoencoder round trips."""
+"""What a perfect method would score: true renders of a set's scene, and their round trips through the autoencoder."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ def true_renders(asked: LoraSet, seeds: Sequence[int], size: int) -> NDArray[np.
 
 
 @torch.no_grad()
-def through_autoencoder(pictures: NDArray[np.uint8], vae: torch.nn.Module) -> NDArray[np.uint8]:
+def through_autoencoder(pictures: NDArray[np.uint8], vae: Any) -> NDArray[np.uint8]:
     """uint8 [n h w 3], encoded and decoded."""
     weight = next(vae.parameters())
     x = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(weight.device, weight.dtype) / 127.5 - 1

@@ -25,7 +25,7 @@ def ignores_one(asked: LoraSet, seed: int, size: int) -> NDArray[np.uint8]:
 def pastes_one(asked: LoraSet, seed: int, size: int) -> NDArray[np.uint8]:
     """A picture without any concept, with a true render of the whole set pasted small into a corner."""
     picture = Image.fromarray(true_render(_without(asked, asked.members, seed), seed, size))
-    stamp = Image.fromarray(true_render(asked.scene, seed, size)).resize((size * 2 // 5,) * 2)
+    stamp = Image.fromarray(true_render(asked.scene, seed, size)).resize((size * 2 // 5, size * 2 // 5))
     picture.paste(stamp, (0, 0))
     return np.asarray(picture)
 

@@ -1,7 +1,7 @@
 """Who draws the sets: Loom's methods with their settings, methods written from the papers, and the controls.
 
 A contestant is called by one text: `merge`, `switch:switch_every=2`, `merge@0.8` (all strengths), `paper_composite`
-(see `references`), `base` (the joint prompt without LoRAs), `alone.0` (the joint prompt with the set's first LoRA only).
+(see `references`), `base` (the joint prompt without LoRAs), `alone.0` (the joint prompt, the set's first LoRA only).
 """
 
 import ast
@@ -10,34 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipelines.generate import generate_batch
 from pipelines.registry import create
 from pipelines.request import AdapterChoice, GenerationRequest, SettingValue
-from studio.pocket.compose.references import REFERENCES, PeftBench
+from studio.pocket.compose.drawing import Drawn, Sampling
+from studio.pocket.compose.references import REFERENCES, PeftBench, Task
 from studio.pocket.compose.sets import LoraSet
-
-Pictures = NDArray[np.uint8]  # [n h w 3]
-CONTROLS = ("base", "alone")
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """The pictures of one set, the denoiser passes that each took by kind, and what drawing them cost."""
-
-    pictures: Pictures
-    passes: Mapping[str, float]
-    seconds: float
-    peak_memory_bytes: int
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How every contestant samples, with the base's own scheduler."""
-
-    num_inference_steps: int = 20
-    guidance_scale: float = 3.0
 
 
 class Contestant(Protocol):
@@ -92,10 +71,7 @@ class Reference:
     name: str
 
     def draw(self, bench: Bench, asked: LoraSet, seeds: Sequence[int], sampling: Sampling) -> Drawn:
-        done = REFERENCES[self.name](
-            bench.of_peft(), asked, seeds, sampling.num_inference_steps, sampling.guidance_scale
-        )
-        return Drawn(done.pictures, done.passes, done.seconds, done.peak_memory_bytes)
+        return REFERENCES[self.name](Task(bench.of_peft(), asked, seeds, sampling))
 
 
 def contestant(text: str) -> Contestant:
@@ -111,10 +87,6 @@ def contestant(text: str) -> Contestant:
     settings = dict(_setting(each) for each in tail.split(";") if each)
     create(method, settings)
     return LoomMethod(method, settings, float(strength or 1.0))
-
-
-def is_control(text: str) -> bool:
-    return text.split(".")[0] in CONTROLS
 
 
 def takes_part(text: str, asked: LoraSet) -> bool:

@@ -17,7 +17,8 @@ from PIL import Image
 from pipelines.atomic_file import atomic_file
 from studio.pocket.compose.ceilings import CEILINGS, through_autoencoder, true_renders
 from studio.pocket.compose.cheats import CHEATS
-from studio.pocket.compose.contestants import Bench, Drawn, Sampling, contestant, takes_part
+from studio.pocket.compose.contestants import Bench, contestant, takes_part
+from studio.pocket.compose.drawing import Drawn, Sampling
 from studio.pocket.compose.judging import verdicts_of
 from studio.pocket.compose.references import REFERENCES
 from studio.pocket.compose.sets import LoraSet, single_sets

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from studio.pocket.compose.scoring import Score, score
+from studio.pocket.compose.scoring import Score, Verdict, score
 from studio.pocket.compose.sets import LoraSet, frozen_sets
 
 ALONE = "alone"  # the contestants alone.0, alone.1, ... are one control
@@ -22,6 +22,7 @@ class Cell:
     sets: list[LoraSet] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
     scores: dict[str, list[Score]] = field(default_factory=dict)  # by judge
+    verdicts: dict[str, list[Verdict]] = field(default_factory=dict)  # by judge
     shown: list[tuple[LoraSet, int, str]] = field(default_factory=list)  # set, picture's place above, JPEG in base64
     passes_per_step: list[float] = field(default_factory=list)  # by job
     seconds: list[float] = field(default_factory=list)  # of a picture, by job
@@ -102,6 +103,7 @@ def _add(outcomes: Outcomes, job: Mapping[str, Any], asked: LoraSet) -> None:
         else:
             scores = [score(asked, verdict) for verdict in verdicts]
         cell.scores.setdefault(judge, []).extend(scores)
+        cell.verdicts.setdefault(judge, []).extend(verdicts)
     if full := job["passes"].get("full"):
         cell.passes_per_step.append(full / job["sampling"][0])
         cell.seconds.append(job["seconds"] / len(seeds))

@@ -7,30 +7,21 @@ encoded once, as the paper's code does; LoRAs of the pocket world have no text-e
 import copy
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from studio.pocket.compose.drawing import Drawn, Sampling
 from studio.pocket.compose.sets import LoraSet
 
 PAPER_SCALE = 0.8  # arXiv:2402.16843, section 4.1: every LoRA at 0.8
 PAPER_TAU = 5  # section 4.4: turns of five steps are best
 DENSITY = 0.5  # share of the entries that TIES and DARE keep
-
-
-@dataclass(frozen=True)
-class ReferenceDrawn:
-    """As `contestants.Drawn`; passes are counted per picture."""
-
-    pictures: NDArray[np.uint8]
-    passes: Mapping[str, float]
-    seconds: float
-    peak_memory_bytes: int
 
 
 class PeftBench:
@@ -73,9 +64,7 @@ class PeftBench:
         self.drop_merged()
         torch.manual_seed(seed)  # DARE drops entries at random
         density = {} if kind == "linear" else {"density": DENSITY}
-        self.unet.add_weighted_adapter(
-            list(names), [1.0] * len(names), "merged", combination_type=kind, **density
-        )
+        self.unet.add_weighted_adapter(list(names), [1.0] * len(names), "merged", combination_type=kind, **density)
         self.unet.requires_grad_(False)
         self.unet.base_model.set_adapter(["merged"], inference_mode=True)
 
@@ -101,89 +90,80 @@ class PeftBench:
 Predict = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # step, both halves, timestep, states -> prediction of both
 
 
+@dataclass(frozen=True)
+class Task:
+    """One set to draw from these seeds."""
+
+    bench: PeftBench
+    asked: LoraSet
+    seeds: Sequence[int]
+    sampling: Sampling
+
+
 @torch.no_grad()
-def sample(
-    bench: PeftBench,
-    asked: LoraSet,
-    seeds: Sequence[int],
-    steps: int,
-    guidance_scale: float,
-    predict: Predict,
-    passes: float,
-) -> ReferenceDrawn:
-    """Draw one prompt from several seeds by a plain loop of classifier-free guidance; `passes` per step."""
-    pipe, started = bench.pipe, time.perf_counter()
-    device, count = pipe._execution_device, len(seeds)
-    positive, negative = pipe.encode_prompt(asked.prompt, device, count, True)
+def sample(task: Task, predict: Predict, passes: int) -> Drawn:
+    """Draw by a plain loop of classifier-free guidance; `predict` runs the U-Net `passes` times a step."""
+    pipe, started = task.bench.pipe, time.perf_counter()
+    device, count, steps = pipe._execution_device, len(task.seeds), task.sampling.num_inference_steps
+    positive, negative = pipe.encode_prompt(task.asked.prompt, device, count, True)
     states = torch.cat([negative, positive])
-    side = pipe.unet.config.sample_size * pipe.vae_scale_factor
-    generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-    latents = pipe.prepare_latents(
-        count, pipe.unet.config.in_channels, side, side, states.dtype, device, generators, None
-    )
+    side, channels = pipe.unet.config.sample_size * pipe.vae_scale_factor, pipe.unet.config.in_channels
+    generators = [torch.Generator("cpu").manual_seed(seed) for seed in task.seeds]
+    latents = pipe.prepare_latents(count, channels, side, side, states.dtype, device, generators, None)
     pipe.scheduler.set_timesteps(steps, device=device)
     for index, timestep in enumerate(pipe.scheduler.timesteps):
         both = pipe.scheduler.scale_model_input(torch.cat([latents] * 2), timestep)
         without, given = predict(index, both, timestep, states).chunk(2)
-        guided = without + guidance_scale * (given - without)
+        guided = without + task.sampling.guidance_scale * (given - without)
         latents = pipe.scheduler.step(guided, timestep, latents, return_dict=False)[0]
     decoded = pipe.vae.decode(latents / pipe.vae.config.scaling_factor, return_dict=False)[0]
     images = pipe.image_processor.postprocess(decoded, output_type="pil")
     pictures = np.stack([np.asarray(image) for image in images])
-    return ReferenceDrawn(pictures, {"full": passes * steps}, time.perf_counter() - started, _peak_memory(device))
+    return Drawn(pictures, {"full": passes * steps}, time.perf_counter() - started, _peak_memory(device))
 
 
-Arguments = tuple[PeftBench, LoraSet, Sequence[int], int, float]
-
-
-def peft_sum(*run: Any, scale: float = 1.0) -> ReferenceDrawn:
+def peft_sum(task: Task, scale: float = 1.0) -> Drawn:
     """All LoRAs active at once, as `set_adapters` does: y = W x + sum_i B_i A_i x."""
-    bench, asked, *_ = run
-    bench.use(asked.members, scale)
-    return sample(*run, lambda index, both, timestep, states: bench.predict(both, timestep, states), 1)
+    task.bench.use(task.asked.members, scale)
+    return sample(task, lambda index, both, timestep, states: task.bench.predict(both, timestep, states), 1)
 
 
-def _weighted(kind: str) -> Callable[..., ReferenceDrawn]:
-    def draw(*run: Any) -> ReferenceDrawn:
-        bench, asked, seeds, *_ = run
-        bench.merged(asked.members, kind, seeds[0])
-        return sample(*run, lambda index, both, timestep, states: bench.predict(both, timestep, states), 1)
-
-    return draw
+def peft_merged(task: Task, kind: str) -> Drawn:
+    """`add_weighted_adapter` with the combination type `kind`, which merges A and B each for itself."""
+    task.bench.merged(task.asked.members, kind, task.seeds[0])
+    return sample(task, lambda index, both, timestep, states: task.bench.predict(both, timestep, states), 1)
 
 
-def paper_switch(*run: Any, scale: float = PAPER_SCALE, tau: int = PAPER_TAU) -> ReferenceDrawn:
+def paper_switch(task: Task, scale: float = PAPER_SCALE, tau: int = PAPER_TAU) -> Drawn:
     """Equation 2: at step t = 1, 2, ... LoRA floor(((t - 1) mod (k tau)) / tau) + 1 is the only one."""
-    bench, asked, *_ = run
-    k = asked.k
+    members, k = task.asked.members, task.asked.k
 
     def predict(index: int, both: Tensor, timestep: Tensor, states: Tensor) -> Tensor:
         if index % tau == 0:
-            bench.use([asked.members[index % (k * tau) // tau]], scale)
-        return bench.predict(both, timestep, states)
+            task.bench.use([members[index % (k * tau) // tau]], scale)
+        return task.bench.predict(both, timestep, states)
 
-    return sample(*run, predict, 1)
+    return sample(task, predict, 1)
 
 
-def paper_composite(*run: Any, scale: float = PAPER_SCALE) -> ReferenceDrawn:
+def paper_composite(task: Task, scale: float = PAPER_SCALE) -> Drawn:
     """Equation 3 with all weights 1: the mean over the LoRAs of each half of guidance, one forward after the other."""
-    bench, asked, *_ = run
 
     def predict(index: int, both: Tensor, timestep: Tensor, states: Tensor) -> Tensor:
         total = torch.zeros_like(both)
-        for name in asked.members:
-            bench.use([name], scale)
-            total += bench.predict(both, timestep, states)
-        return total / asked.k
+        for name in task.asked.members:
+            task.bench.use([name], scale)
+            total += task.bench.predict(both, timestep, states)
+        return total / task.asked.k
 
-    return sample(*run, predict, asked.k)
+    return sample(task, predict, task.asked.k)
 
 
-REFERENCES: dict[str, Callable[..., ReferenceDrawn]] = {
+REFERENCES: dict[str, Callable[[Task], Drawn]] = {
     "peft_sum": peft_sum,
-    "peft_linear": _weighted("linear"),
-    "peft_ties": _weighted("ties"),
-    "peft_dare_linear": _weighted("dare_linear"),
+    "peft_linear": partial(peft_merged, kind="linear"),
+    "peft_ties": partial(peft_merged, kind="ties"),
+    "peft_dare_linear": partial(peft_merged, kind="dare_linear"),
     "paper_switch": paper_switch,
     "paper_composite": paper_composite,
 }

@@ -12,7 +12,7 @@ from studio.pocket.compose.ceilings import CEILINGS
 from studio.pocket.compose.outcomes import Cell, Outcomes, read
 from studio.pocket.compose.scoring import Score
 from studio.pocket.compose.sets import SIZES
-from studio.pocket.compose.tables import CONTROLS, cell_rows, line_rows, pair_rows, single_rows
+from studio.pocket.compose.tables import CONTROLS, cell_rows, judge_rows, line_rows, pair_rows, single_rows
 from studio.results import RESULTS, Row, write_results
 
 TILE = 96
@@ -24,7 +24,7 @@ def write(paths: Sequence[Path], name: str, judge: str, note: str) -> None:
     if judge not in outcomes.judges:
         raise SystemExit(f"no verdicts of a judge called {judge}; there are {', '.join(outcomes.judges) or 'none'}")
     rows = [_about(outcomes, judge, note), *cell_rows(outcomes, judge), *single_rows(outcomes, judge)]
-    rows += [*line_rows(outcomes, judge), *pair_rows(outcomes, judge)]
+    rows += [*judge_rows(outcomes), *line_rows(outcomes, judge), *pair_rows(outcomes, judge)]
     write_results(name, "python -m studio.pocket.compose run ...; python -m studio.pocket.compose report", rows)
     for k in SIZES:
         _sheet(outcomes, k, judge, RESULTS / f"{name}_k{k}.png")

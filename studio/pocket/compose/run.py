@@ -8,13 +8,14 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipelines.atomic_file import atomic_file
 from studio.pocket import adapters_path, base_path
-from studio.pocket.compose.contestants import Bench, Sampling, contestant
+from studio.pocket.compose.contestants import Bench, contestant
+from studio.pocket.compose.drawing import Sampling
 from studio.pocket.compose.jobs import Job, do
 from studio.pocket.compose.judging import judges_on
 from studio.pocket.compose.sets import LoraSet
@@ -25,14 +26,17 @@ PEFT_SHARE = 0.25  # of the processes load PEFT's model, which takes each some s
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a run draws: `processes` of them on `device`, in half precision or not; no job begins after `seconds`."""
+    """Where a run draws: `processes` of them on `device`, in half precision or not; no job begins after `seconds`.
+
+    With 0 processes everything is drawn in the one that asks.
+    """
 
     device: str = "cpu"
     half: bool = False
     processes: int = 1
     seconds: float | None = None
-    base: Path = base_path()
-    adapters: Path = adapters_path()
+    base: Path = field(default_factory=base_path)
+    adapters: Path = field(default_factory=adapters_path)
 
 
 def run(jobs: Sequence[Job], machine: Machine, sampling: Sampling, out: Path) -> int:
@@ -43,6 +47,8 @@ def run(jobs: Sequence[Job], machine: Machine, sampling: Sampling, out: Path) ->
     left = [job for job in jobs if job.file_name not in done]
     queues = [[job for job in left if not job.needs_peft], [job for job in left if job.needs_peft]]
     print(json.dumps({"jobs": len(jobs), "left": len(left), "of_peft": len(queues[1])}), flush=True)
+    if not left:
+        return 0
     context = multiprocessing.get_context("fork")  # children inherit what is imported; the parent opens no device
     taken = [context.Value("i", 0) for _ in queues]
     for_peft = max(1, round(machine.processes * PEFT_SHARE))
@@ -51,8 +57,10 @@ def run(jobs: Sequence[Job], machine: Machine, sampling: Sampling, out: Path) ->
         context.Process(
             target=_work, args=(queues, taken, index < for_peft, machine, sampling, folder, started), daemon=False
         )
-        for index in range(machine.processes if left else 0)
+        for index in range(machine.processes)
     ]
+    if not children:
+        _work(queues, taken, True, machine, sampling, folder, started)
     for child in children:
         child.start()
     for child in children:

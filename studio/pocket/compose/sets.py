@@ -139,27 +139,31 @@ def _combinations(k: int) -> list[tuple[str, ...]]:
 
 
 def _balanced(combinations: list[tuple[str, ...]], count: int) -> list[tuple[str, ...]]:
-    """`count` of them, each time one whose LoRAs were used least so far; ties go by hash."""
-    used: Counter[str] = Counter()
+    """`count` of them, each time one whose LoRAs were used least so far; ties go by hash.
+
+    A use counts by how many LoRAs the category has: a character has fewer turns than each of four accessories.
+    """
+    of_category = Counter(each.category for each in CONCEPTS.values())
+    used = dict.fromkeys(CONCEPTS, 0)
     left = sorted(combinations, key=lambda members: _number("+".join(members)))
     chosen: list[tuple[str, ...]] = []
     while len(chosen) < count:
-        best = min(left, key=lambda members: sum(_share(used, name) for name in members) / len(members))
+        best = min(left, key=lambda members: sum(used[name] for name in members))
         left.remove(best)
-        used.update(best)
+        for name in best:
+            used[name] += of_category[concept(name).category]
         chosen.append(best)
     return chosen
 
 
-def _share(used: Counter[str], name: str) -> float:
-    """Uses of a LoRA, by how many its category has: a character has fewer turns than each of four accessories."""
-    return used[name] * sum(concept(other).category == concept(name).category for other in CONCEPTS)
-
-
 def _with_scene(part: Part, members: tuple[str, ...], variant: int = 0) -> LoraSet:
     rng = np.random.default_rng(_number(f"scene|{'+'.join(members)}|{variant}"))
-    fixed = {concept(name).factor: name for name in members}
-    return LoraSet(part, members, Scene(**sample_scene(rng, **{"place": "centre", **fixed}).named()), variant)
+    fixed: dict[str, Any] = {concept(name).factor: name for name in members}
+    return LoraSet(part, members, Scene(**_named(sample_scene(rng, place="centre", **fixed))), variant)
+
+
+def _named(scene: Scene) -> dict[str, Any]:
+    return dict(scene.named())
 
 
 def _number(text: str) -> int:

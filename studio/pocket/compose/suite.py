@@ -12,8 +12,8 @@ CONTROL_METHOD = "merge"  # with no LoRA or one, every method draws the same
 def rows(sizes: list[int], sets: int, seeds: int, control_seeds: int, single_scenes: int) -> list[dict[str, Any]]:
     """The rows of the prompt file: the sets, for every method of the suite, and the controls, for one.
 
-    A control's `metadata` says which it is: `base` without LoRAs, `alone` with one of the set, `own` one LoRA on its own
-    prompt. What a control is expected to show stays what its prompt asks for.
+    A control's `metadata` says which it is: `base` without LoRAs, `alone` with one of the set, `own` one LoRA on its
+    own prompt. What a control is expected to show stays what its prompt asks for.
     """
     found: list[dict[str, Any]] = []
     for asked in sets_of("test", sizes, sets):

@@ -6,7 +6,9 @@ from statistics import mean, median
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.errors import LoomError
 from studio.evaluation.resampling import cluster_bootstrap, mcnemar, proportion_interval
+from studio.pocket.agreement import agreement, cohens_kappa
 from studio.pocket.compose.ceilings import CEILINGS
 from studio.pocket.compose.cheats import CHEATS
 from studio.pocket.compose.outcomes import ALONE, Cell, Outcomes
@@ -14,6 +16,7 @@ from studio.pocket.compose.references import REFERENCES
 from studio.pocket.compose.scoring import composition_gap, product_of_singles
 from studio.pocket.compose.sets import SIZES
 from studio.pocket.concepts import CONCEPTS, concept
+from studio.pocket.correction import Counted, corrected_share
 from studio.results import Row, wilson
 
 CONTROLS = (*CEILINGS, *CHEATS, "base", ALONE)
@@ -88,13 +91,13 @@ def _cell_row(cell: Cell, outcomes: Outcomes, judge: str, singles: dict[str, flo
         products = [product_of_singles(asked, singles) for asked in cell.sets]
         gap = composition_gap(joint["value"], products)
         row |= {"product_of_singles": round(mean(products), 4), "composition_gap": gap and round(gap, 4)}
-    corrected = _rogan_gladen(joint["value"], outcomes, cell.k, judge)
-    if corrected is not None and kind != "control":
-        row["joint_success_corrected"] = corrected
+    if kind != "control":
+        row |= _corrected(cell, outcomes, judge)
     for other in outcomes.judges:
         if other != judge and other in cell.scores:
             mine, theirs = cell.joint(judge), cell.joint(other)
-            row |= {f"joint_success_{other}": round(mean(theirs), 4), f"kappa_{other}": _kappa(mine, theirs)}
+            kappa = cohens_kappa([str(each) for each in mine], [str(each) for each in theirs])
+            row |= {f"joint_success_{other}": round(mean(theirs), 4), f"kappa_{other}": round(kappa, 4)}
     if cell.passes_per_step:
         row |= {"passes_per_step": round(mean(cell.passes_per_step), 3), "seconds": round(median(cell.seconds), 4)}
         row["peak_memory_mb"] = round(cell.peak_memory_bytes / 2**20)
@@ -103,22 +106,33 @@ def _cell_row(cell: Cell, outcomes: Outcomes, judge: str, singles: dict[str, flo
     return row
 
 
-def _rogan_gladen(seen: float, outcomes: Outcomes, k: int, judge: str) -> float | None:
-    """(q + sp - 1) / (se + sp - 1), in [0, 1]; se from round trips, sp from pictures that lack one concept."""
-    right, lacking = outcomes.cells.get(("round_trip", k)), outcomes.cells.get(("ignores_one", k))
+def _corrected(cell: Cell, outcomes: Outcomes, judge: str) -> Row:
+    """The headline corrected for what the judge misses on round trips and sees where one concept lacks."""
+    right, lacking = (outcomes.cells.get((name, cell.k)) for name in ("round_trip", "ignores_one"))
     if right is None or lacking is None:
-        return None
-    sensitivity, specificity = mean(right.joint(judge)), 1 - mean(lacking.joint(judge))
-    if sensitivity + specificity <= 1:
-        return None
-    return round(min(1.0, max(0.0, (seen + specificity - 1) / (sensitivity + specificity - 1))), 4)
+        return {}
+    judged, present = (Counted(sum(each.joint(judge)), len(each.sets)) for each in (cell, right))
+    absent = Counted(len(lacking.sets) - sum(lacking.joint(judge)), len(lacking.sets))
+    try:
+        found = corrected_share(judged, present, absent)
+    except LoomError:  # a judge no better than chance, as an untrained one: the raw figures say enough
+        return {}
+    keys = ("joint_success_corrected", "corrected_ci_low", "corrected_ci_high")
+    return dict(zip(keys, map(_rounded, (found.value, found.ci_low, found.ci_high)), strict=True))
 
 
-def _kappa(mine: Sequence[bool], theirs: Sequence[bool]) -> float | None:
-    """Cohen's kappa of two judges on the joint verdict; None where chance alone would agree always."""
-    a, b = np.asarray(mine), np.asarray(theirs)
-    chance = a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean())
-    return None if chance == 1 else round(float(((a == b).mean() - chance) / (1 - chance)), 4)
+def judge_rows(outcomes: Outcomes) -> list[Row]:
+    """How far the two judges agree on generated pictures, by factor."""
+    if len(outcomes.judges) != 2:
+        return []
+    cells = [cell for cell in outcomes.cells.values() if cell.contestant not in (*CEILINGS, *CHEATS)]
+    readings = [[v for cell in cells for v in cell.verdicts.get(judge, ())] for judge in outcomes.judges]
+    rows: list[Row] = []
+    for factor in sorted(set(readings[0][0]) & set(readings[1][0])):
+        a, b = ([verdict[factor] for verdict in side] for side in readings)
+        figures = {"agreement": round(agreement(a, b), 4), "kappa": round(cohens_kappa(a, b), 4)}
+        rows.append({"what": "judges", "factor": factor, "n": len(a), **figures})
+    return rows
 
 
 def pair_rows(outcomes: Outcomes, judge: str) -> list[Row]:
@@ -139,12 +153,7 @@ def pair_rows(outcomes: Outcomes, judge: str) -> list[Row]:
 
 def _joint_by_key(outcomes: Outcomes, name: str, sizes: Sequence[int], judge: str) -> dict[tuple[str, int], bool]:
     cells = [outcomes.cells[name, k] for k in sizes if (name, k) in outcomes.cells]
-    return {
-        key: joint
-        for cell in cells
-        if cell.sets
-        for key, joint in zip(cell.keys, cell.joint(judge), strict=True)
-    }
+    return {key: joint for cell in cells if cell.sets for key, joint in zip(cell.keys, cell.joint(judge), strict=True)}
 
 
 def _pair_row(

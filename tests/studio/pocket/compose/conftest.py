@@ -1,0 +1,26 @@
+"""A pocket pipeline with a few LoRAs, for tests that draw."""
+
+import pytest
+
+from studio.pocket import adapters_path
+from studio.pocket.compose.contestants import Bench
+from studio.pocket.compose.sets import LoraSet
+from studio.pocket.world.scene import Scene
+
+MEMBERS = ("owlet", "crown", "city")
+
+
+@pytest.fixture(scope="session")
+def bench() -> Bench:
+    from pipelines.families import FusionPipeline
+
+    pipe = FusionPipeline.from_pretrained("pocket")
+    pipe.set_progress_bar_config(disable=True)
+    for name in MEMBERS:
+        pipe.load_lora_weights(str(adapters_path() / f"{name}.safetensors"), adapter_name=name)
+    return Bench(pipe)
+
+
+@pytest.fixture(scope="session")
+def asked() -> LoraSet:
+    return LoraSet("test", MEMBERS, Scene("owlet", "blue", accessory="crown", background="city"))

@@ -1,0 +1,40 @@
+"""Cheats lose: what does not compose must score far below an honest picture."""
+
+import numpy as np
+import pytest
+
+from studio.pocket.compose.ceilings import true_renders
+from studio.pocket.compose.cheats import CHEATS
+from studio.pocket.compose.scoring import score
+from studio.pocket.compose.sets import LoraSet, sets_of
+from studio.pocket.judge import Judge, shipped_judge
+
+SEEDS = 2
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return shipped_judge()
+
+
+@pytest.fixture(scope="module")
+def sets(judge: Judge) -> list[LoraSet]:
+    """Some of each size, of factors that the shipped judge knows."""
+    known = [each for each in sets_of("test") if set(each.expected) <= set(judge.spec.classes)]
+    return [each for k in (2, 3, 4, 5) for each in [s for s in known if s.k == k][:10]]
+
+
+def _joint(judge: Judge, sets: list[LoraSet], pictures: list[np.ndarray]) -> float:
+    verdicts = judge.verdicts(np.concatenate(pictures))
+    asked = [each for each in sets for _ in range(SEEDS)]
+    return float(np.mean([score(each, verdict).joint for each, verdict in zip(asked, verdicts, strict=True)]))
+
+
+def test_true_renders_win(judge: Judge, sets: list[LoraSet]) -> None:
+    assert _joint(judge, sets, [true_renders(each, each.seeds(SEEDS), 128) for each in sets]) >= 0.9
+
+
+@pytest.mark.parametrize("cheat", CHEATS)
+def test_a_cheat_loses(cheat: str, judge: Judge, sets: list[LoraSet]) -> None:
+    pictures = [np.stack([CHEATS[cheat](each, seed, 128) for seed in each.seeds(SEEDS)]) for each in sets]
+    assert _joint(judge, sets, pictures) <= 0.1
