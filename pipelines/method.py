@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from pipelines.controlled_plan import controlled
 from pipelines.errors import RequestError, SettingError
-from pipelines.plan import FusionPlan, base_plan
+from pipelines.plan import FusionPlan
 
 if TYPE_CHECKING:
     from pipelines.request import AdapterChoice, SettingValue
@@ -57,11 +58,14 @@ class FusionMethod(ABC):
                 found=", ".join(names),
                 remedy="Give one entry the sum of the strengths.",
             )
-        return self.compose(tuple(adapters), num_inference_steps) if adapters else base_plan()
+        return controlled(tuple(adapters), lambda fused: self.compose(fused, num_inference_steps))
 
     @abstractmethod
     def compose(self, adapters: tuple[AdapterChoice, ...], num_inference_steps: int) -> FusionPlan:
-        """The plan for at least one adapter, all with different names."""
+        """The plan for at least one adapter, all with different names, by their strengths alone.
+
+        `plan` sees to the rest of what a choice may ask for; it composes each region and leaves exempt adapters out.
+        """
 
 
 def _checked(label: str, setting: Field[Any], kind: Any, method: FusionMethod) -> SettingValue:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pipelines.adapters.factors import Adapter
+    from pipelines.request import AdapterChoice
     from pipelines.runtime.rules import LayerRule
 
 Gates: TypeAlias = Mapping[str, float]  # adapter name -> strength x the method's own gate; an absent name is 0
@@ -29,13 +30,14 @@ class Pass:
 
     `reuse` says how much of it is computed anew. `full`: all. `delta`: nothing; it is the prediction of the step's
     first pass plus the difference that this pass had to it when both last ran in full. What has nothing to reuse runs
-    in full.
+    in full. `region` 0 is drawn to the run's own prompt, region k to that of the plan's `regions[k - 1]`.
     """
 
     gates: Gates
     weight: float = 1.0
     text_gates: Gates | None = None
     reuse: Reuse = "full"
+    region: int = 0
 
     @property
     def encoded_with(self) -> Gates:
@@ -77,12 +79,21 @@ def weighted_mean(predictions: Predictions) -> Tensor:
 
 
 @dataclass(frozen=True)
+class RegionPrompt:
+    """The prompt of a part of the picture, and all the sets of text-encoder gates that its passes may ask for."""
+
+    prompt: str
+    text_passes: tuple[Gates, ...]
+
+
+@dataclass(frozen=True)
 class FusionPlan:
     """All that `pipelines.runtime.fused` needs to know of a method's decision for one run.
 
     `adapters` are the names the schedule may open. `text_passes` are all the sets of text-encoder gates that it may ask
     for: the prompt is encoded once for each of them, before the first step. `layer_rule` acts inside the layers.
-    `derive` makes of the chosen adapters those that are attached in their place; the gates then name these.
+    `derive` makes of the chosen adapters those that are attached in their place; the gates then name these. The blocks
+    and regions of `controls` act inside the layers, too. `regions` are the parts of the picture with their own prompts.
     """
 
     adapters: tuple[str, ...]
@@ -91,6 +102,8 @@ class FusionPlan:
     combine: Combine = weighted_mean
     layer_rule: LayerRule | None = None
     derive: Derive | None = None
+    controls: tuple[AdapterChoice, ...] = ()
+    regions: tuple[RegionPrompt, ...] = ()
 
 
 def base_plan() -> FusionPlan:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, TypeAlias, cast
 
+from pipelines.control import Curve, Region, check_blocks, check_curve
 from pipelines.errors import RequestError, SettingError
+from pipelines.request_checks import check_integer, check_number, check_text, known_keys, show
 
 SettingValue: TypeAlias = int | float | str | bool
 
@@ -23,28 +25,79 @@ MAX_IMAGES = 256
 MAX_SEED = 2**63 - 1  # torch.Generator takes a signed 64-bit integer
 
 
+def _no_blocks() -> Mapping[str, float]:
+    return MappingProxyType({})
+
+
 @dataclass(frozen=True)
 class AdapterChoice:
-    """An adapter by its library name and the strength to use it with; 1 is as trained, negative steers away."""
+    """An adapter by its library name and how it is to act; strength 1 is as trained, negative steers away.
+
+    Every method keeps to the rest, which does nothing by default. `blocks` scales the strength in groups of layers
+    (structure, identity, style, text, ...: pipelines/runtime/block_groups.py). `curve` scales it over the progress of
+    the run: points (progress in [0, 1], factor), linear in between. `region` is where in the picture it acts. An
+    `exempt` adapter takes no part in the fusion: it acts in every pass at its strength, as distilled models and sliders
+    want it. Raises RequestError for values that mean nothing.
+    """
 
     name: str
     strength: float = 1.0
+    blocks: Mapping[str, float] = field(default_factory=_no_blocks)
+    curve: Curve = ()
+    region: Region | None = None
+    exempt: bool = False
 
     def __post_init__(self) -> None:
-        _check_text("adapter name", self.name, maximum=512)
+        check_text("adapter name", self.name, maximum=512)
         if not self.name.strip():
             raise RequestError("an adapter was chosen without a name", remedy="name one that `loom library list` shows")
-        strength = _check_number(
+        strength = check_number(
             f"strength of {self.name}", self.strength, -MAX_ABSOLUTE_STRENGTH, MAX_ABSOLUTE_STRENGTH
         )
         object.__setattr__(self, "strength", strength)
+        object.__setattr__(self, "blocks", check_blocks(self.name, self.blocks))
+        object.__setattr__(self, "curve", check_curve(self.name, self.curve))
+        if self.region is not None and not isinstance(self.region, Region):  # pyright: ignore[reportUnnecessaryIsInstance] - from JSON or a notebook
+            raise RequestError(f"the region of {self.name} is not a Region", found=show(self.region))
+        if not isinstance(self.exempt, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise RequestError(f"exempt of {self.name} is neither true nor false", found=show(self.exempt))
+        if self.exempt and self.region is not None and self.region.prompt:
+            raise RequestError(
+                f"{self.name} is exempt from the fusion and has a region with a prompt of its own",
+                expected="one of the two",
+                remedy="An exempt adapter acts in every pass, that of each region too: leave the prompt out.",
+            )
+
+    def __hash__(self) -> int:
+        return hash(json.dumps(self.to_dict()))
+
+    def __reduce__(self) -> tuple[object, ...]:  # a mapping proxy does not pickle
+        return AdapterChoice.from_dict, (self.to_dict(),)
+
+    @property
+    def controlled(self) -> bool:
+        """Whether anything but the strength was asked for."""
+        return bool(self.blocks or self.curve or self.region or self.exempt)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"name": self.name, "strength": self.strength}
+        """The choice as JSON values; what does nothing is left out."""
+        data: dict[str, Any] = {"name": self.name, "strength": self.strength}
+        if self.blocks:
+            data["blocks"] = dict(self.blocks)
+        if self.curve:
+            data["curve"] = [list(point) for point in self.curve]
+        if self.region is not None:
+            data["region"] = self.region.to_dict()
+        if self.exempt:
+            data["exempt"] = True
+        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> AdapterChoice:
-        return cls(**_known_keys("adapter", data, ("name", "strength"), required=("name",)))
+        known = known_keys("adapter", data, tuple(item.name for item in fields(cls)), required=("name",))
+        if known.get("region") is not None:
+            known["region"] = Region.from_dict(known["region"])
+        return cls(**known)
 
 
 def _no_settings() -> Mapping[str, SettingValue]:
@@ -74,24 +127,24 @@ class GenerationRequest:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_text("prompt", self.prompt, maximum=MAX_PROMPT_CHARACTERS)
+        check_text("prompt", self.prompt, maximum=MAX_PROMPT_CHARACTERS)
         if not self.prompt.strip():
             raise RequestError("the prompt is empty", expected="a description of the picture", remedy="write a prompt")
-        _check_text("negative_prompt", self.negative_prompt, maximum=MAX_PROMPT_CHARACTERS)
+        check_text("negative_prompt", self.negative_prompt, maximum=MAX_PROMPT_CHARACTERS)
         for name in ("method", "base_model", "scheduler"):
-            value = _check_text(name, getattr(self, name), maximum=4_096)
+            value = check_text(name, getattr(self, name), maximum=4_096)
             if not value.strip():
                 raise RequestError(f"{name} is empty", expected="a name")
         object.__setattr__(self, "adapters", _check_adapters(self.adapters))
         object.__setattr__(self, "settings", _check_settings(self.settings))
-        _check_integer("num_inference_steps", self.num_inference_steps, 1, MAX_STEPS)
-        guidance = _check_number("guidance_scale", self.guidance_scale, -MAX_ABSOLUTE_GUIDANCE, MAX_ABSOLUTE_GUIDANCE)
+        check_integer("num_inference_steps", self.num_inference_steps, 1, MAX_STEPS)
+        guidance = check_number("guidance_scale", self.guidance_scale, -MAX_ABSOLUTE_GUIDANCE, MAX_ABSOLUTE_GUIDANCE)
         object.__setattr__(self, "guidance_scale", guidance)
         for name in ("width", "height"):
             if getattr(self, name) is not None:
-                _check_integer(name, getattr(self, name), 1, MAX_SIDE)
-        _check_integer("num_images_per_prompt", self.num_images_per_prompt, 1, MAX_IMAGES)
-        _check_integer("seed", self.seed, 0, MAX_SEED - MAX_IMAGES)
+                check_integer(name, getattr(self, name), 1, MAX_SIDE)
+        check_integer("num_images_per_prompt", self.num_images_per_prompt, 1, MAX_IMAGES)
+        check_integer("seed", self.seed, 0, MAX_SEED - MAX_IMAGES)
 
     def __hash__(self) -> int:
         return hash(self.to_json())
@@ -107,11 +160,11 @@ class GenerationRequest:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> GenerationRequest:
         """The request that `to_dict` gave; a key that no field has is an error, never dropped."""
-        known = _known_keys("request", data, tuple(item.name for item in fields(cls)), required=("prompt",))
+        known = known_keys("request", data, tuple(item.name for item in fields(cls)), required=("prompt",))
         if "adapters" in known:
             entries = known["adapters"]
             if not isinstance(entries, list | tuple):
-                raise RequestError("adapters is not a list", found=_show(entries))
+                raise RequestError("adapters is not a list", found=show(entries))
             known["adapters"] = tuple(AdapterChoice.from_dict(entry) for entry in cast("list[Any]", entries))
         return cls(**known)
 
@@ -127,44 +180,16 @@ class GenerationRequest:
         return cls.from_dict(data)
 
 
-def _check_text(name: str, value: object, *, maximum: int) -> str:
-    if not isinstance(value, str):
-        raise RequestError(f"{name} is not text", expected="a string", found=_show(value))
-    if len(value) > maximum:
-        raise RequestError(f"{name} is too long", expected=f"at most {maximum} characters", found=str(len(value)))
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:  # a lone surrogate: no file and no tokenizer could hold it
-        raise RequestError(f"{name} holds a broken character", found=f"position {error.start}") from error
-    return value
-
-
-def _check_integer(name: str, value: object, minimum: int, maximum: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
-        expected = f"a whole number from {minimum} to {maximum}"
-        raise RequestError(f"{name} is out of range", expected=expected, found=_show(value))
-    return value
-
-
-def _check_number(name: str, value: object, minimum: float, maximum: float) -> float:
-    sound = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not sound or not minimum <= cast("float", value) <= maximum:
-        raise RequestError(
-            f"{name} is out of range", expected=f"a number from {minimum:g} to {maximum:g}", found=_show(value)
-        )
-    return float(cast("float", value))
-
-
 def _check_adapters(adapters: object) -> tuple[AdapterChoice, ...]:
     if not isinstance(adapters, list | tuple):
-        raise RequestError("adapters is not a sequence", expected="AdapterChoice entries", found=_show(adapters))
+        raise RequestError("adapters is not a sequence", expected="AdapterChoice entries", found=show(adapters))
     choices = tuple(cast("list[object]", adapters))
     if len(choices) > MAX_ADAPTERS:
         raise RequestError("too many adapters", expected=f"at most {MAX_ADAPTERS}", found=str(len(choices)))
     seen: set[str] = set()
     for choice in choices:
         if not isinstance(choice, AdapterChoice):
-            raise RequestError("an adapter is not an AdapterChoice", found=_show(choice))
+            raise RequestError("an adapter is not an AdapterChoice", found=show(choice))
         if choice.name in seen:
             raise RequestError(
                 f"adapter {choice.name} was chosen twice", expected="each adapter once", remedy="add up the strengths"
@@ -175,34 +200,16 @@ def _check_adapters(adapters: object) -> tuple[AdapterChoice, ...]:
 
 def _check_settings(settings: object) -> Mapping[str, SettingValue]:
     if not isinstance(settings, Mapping):
-        raise SettingError("settings is not a mapping", expected="setting names with values", found=_show(settings))
+        raise SettingError("settings is not a mapping", expected="setting names with values", found=show(settings))
     checked: dict[str, SettingValue] = {}
     for name, value in cast("Mapping[object, object]", settings).items():
         if not isinstance(name, str):
-            raise SettingError("a setting has a name that is not text", found=_show(name))
+            raise SettingError("a setting has a name that is not text", found=show(name))
         if not isinstance(value, int | float | str | bool) or (isinstance(value, float) and not math.isfinite(value)):
             raise SettingError(
                 f"setting {name} has no usable value",
                 expected="a finite number, text or true/false",
-                found=_show(value),
+                found=show(value),
             )
         checked[name] = value
     return MappingProxyType(checked)
-
-
-def _known_keys(what: str, data: object, names: tuple[str, ...], *, required: tuple[str, ...]) -> dict[str, Any]:
-    if not isinstance(data, Mapping):
-        raise RequestError(f"a {what} is not an object", expected=f"keys {', '.join(names)}", found=_show(data))
-    known = {str(key): value for key, value in cast("Mapping[object, Any]", data).items()}
-    if unknown := sorted(set(known) - set(names)):
-        raise RequestError(
-            f"a {what} has unknown keys", expected=f"some of {', '.join(names)}", found=", ".join(unknown)
-        )
-    if missing := sorted(set(required) - set(known)):
-        raise RequestError(f"a {what} lacks {', '.join(missing)}", expected=f"at least {', '.join(required)}")
-    return known
-
-
-def _show(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

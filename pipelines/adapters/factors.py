@@ -31,6 +31,10 @@ class LoraFactors:
     def rank(self) -> int:
         return self.down.shape[0]
 
+    def scaled(self, factor: float) -> LoraFactors:
+        """The update times a factor."""
+        return self if factor == 1.0 else LoraFactors(self.down, self.up * factor)
+
     def delta(self) -> Tensor:
         """The update itself in the shape of the base's weight: [out in] or [out in kh kw]."""
         return (self.up @ self.down.flatten(1)).reshape(-1, *self.down.shape[1:])

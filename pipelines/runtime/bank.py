@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pipelines.errors import AdapterMatchError
 from pipelines.plan import Gates
+from pipelines.runtime.block_groups import BlockGroups
 from pipelines.runtime.gates import Stack
 from pipelines.runtime.layers import LowRankLayer, PlacedFactors, Update
 from pipelines.runtime.placement import carries, layer_for, place, replace
@@ -21,6 +22,7 @@ from pipelines.runtime.targets import denoiser_of, is_compiled, text_encoders_of
 
 if TYPE_CHECKING:
     from pipelines.adapters.factors import Adapter, LoraFactors
+    from pipelines.request import AdapterChoice
     from pipelines.step_state import StepState
 
 MAX_STACKS = 8  # sets of several adapters whose stacks are kept; a set beyond that is stacked anew when it returns
@@ -44,6 +46,8 @@ class ModelBank:
         self._stacks: OrderedDict[tuple[str, ...], Stack] = OrderedDict()
         self._sites: dict[Stack, dict[LowRankLayer, LayerSite]] = {}  # of the stacks that ran under a rule
         self._active: Stack | None = None
+        self._blocks: dict[str, Mapping[str, float]] = {}  # of the run's adapters
+        self._factors: dict[Stack, Tensor] = {}  # of the run's stacks
         self._rule: Any = None  # the `output` of the run's LayerRule
         self._run = RunState()
         self._fixed: tuple[str, ...] | None = None  # the set of a run in a compiled model
@@ -93,19 +97,32 @@ class ModelBank:
         stack = self._stack(names)
         if stack is not self._active:
             self._point_at(stack)
-        stack.write(passes)
+        stack.write(passes, self._factors_of(stack))
 
-    def at(self, step: StepState) -> None:
-        """Tell rules where the run stands."""
-        self._run.step = step
+    def at(self, step: StepState, grid: tuple[int, int] | None) -> None:
+        """Tell rules where the run stands, and how the picture lies in a sample of tokens."""
+        self._run.step, self._run.grid = step, grid
 
     def told(self, text: Tensor | None) -> None:
         """Tell rules the text states of the next call."""
         self._run.text = text
 
     @contextmanager
-    def open(self, names: Sequence[str], *, compiled: bool, rule: LayerRule | None = None) -> Generator[None]:
-        """Hook the layers of all residents for one run with these adapters; restores the model exactly, always."""
+    def open(
+        self,
+        names: Sequence[str],
+        *,
+        compiled: bool,
+        rule: LayerRule | None = None,
+        controls: Sequence[AdapterChoice] = (),
+    ) -> Generator[None]:
+        """Hook the layers of all residents for one run with these adapters; restores the model exactly, always.
+
+        Raises RequestError for blocks that the model does not have.
+        """
+        for choice in controls:
+            self._groups.check(choice.name, choice.blocks)
+        self._blocks = {choice.name: choice.blocks for choice in controls if choice.blocks}
         if rule is not None:  # it may read the step and keep tensors, which no graph could hold
             self._rule = cast("Any", torch.compiler).disable(rule.output) if compiled else rule.output
         if compiled:
@@ -120,6 +137,8 @@ class ModelBank:
         finally:
             self._point_at(None)
             self._fixed = self._rule = self._run.step = self._run.text = None
+            self._blocks.clear()
+            self._factors.clear()
             for layer in hooked:
                 layer.unhook()
 
@@ -172,6 +191,21 @@ class ModelBank:
                     layer.ruled = partial(self._rule, site)
         self._active = stack
 
+    def _factors_of(self, stack: Stack) -> Tensor | None:
+        """The blocks of the stack's adapters as a factor for each layer and rank; None where there are none."""
+        if self._blocks.keys().isdisjoint(stack.names):
+            return None
+        if stack not in self._factors:
+            paths = {layer: path for path, layer in self._layers.items()}
+            self._factors[stack] = stack.factors(
+                lambda name, layer: self._groups.factor(self._blocks.get(name, {}), paths[layer])
+            )
+        return self._factors[stack]
+
+    @cached_property
+    def _groups(self) -> BlockGroups:
+        return BlockGroups(self.model)
+
     def _sites_of(self, stack: Stack) -> dict[LowRankLayer, LayerSite]:
         if stack not in self._sites:
             paths = {layer: path for path, layer in self._layers.items()}
@@ -218,7 +252,14 @@ class AdapterBank:
         del self.adapters[name]
 
     @contextmanager
-    def open(self, pipe: Any, adapters: Mapping[str, Adapter], *, rule: LayerRule | None = None) -> Generator[None]:
+    def open(
+        self,
+        pipe: Any,
+        adapters: Mapping[str, Adapter],
+        *,
+        rule: LayerRule | None = None,
+        controls: Sequence[AdapterChoice] = (),
+    ) -> Generator[None]:
         """Make these adapters resident where they are not, and hook the pipeline's models for one run with them.
 
         Pipelines that share their models (`from_pipe`) share what is resident; other models empty the bank.
@@ -236,7 +277,8 @@ class AdapterBank:
             self.detach(next(iter(self.adapters)))
         with ExitStack() as stack:
             names, of_text = tuple(adapters), rule if rule is not None and rule.text_encoders else None
-            stack.enter_context(self.denoiser.open(names, compiled=is_compiled(slot.called), rule=rule))
+            compiled = is_compiled(slot.called)
+            stack.enter_context(self.denoiser.open(names, compiled=compiled, rule=rule, controls=controls))
             for name, bank in self.text_encoders.items():
                 stack.enter_context(bank.open(names, compiled=is_compiled(getattr(pipe, name)), rule=of_text))
             yield

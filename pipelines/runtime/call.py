@@ -42,7 +42,7 @@ class DenoiserCall:
                 if value.ndim == 0 or len(value) != self.batch or name in UNBATCHED_INPUTS:
                     return value
                 if name in TEXT_INPUTS:
-                    rows = [prompts.for_pass(value, each.encoded_with) for each in passes]
+                    rows = [prompts.for_pass(value, each.encoded_with, each.region) for each in passes]
                     return torch.cat(rows) if len(rows) > 1 else rows[0]
                 return value.repeat(len(passes), *(1,) * (value.ndim - 1)) if len(passes) > 1 else value
             if isinstance(value, dict):

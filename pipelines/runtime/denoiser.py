@@ -62,7 +62,7 @@ class PlanRun:
         call = DenoiserCall.of(self._slot, dict(zip(self._parameters, args, strict=False)) | kwargs)
         self._follow(call)
         state = self._clock.state(call.timestep, call.sample)
-        self._bank.at(state)
+        self._bank.at(state, self._grid)
         passes = self._plan.schedule(state)
         outputs, noise_preds = self._predict(passes, call)
         predictions = Predictions(
@@ -119,7 +119,7 @@ class PlanRun:
             return tuple(sorted((name, self._identities[name], gate) for name, gate in gates.items() if gate))
 
         of_passes = [acting(gates) for one in (each, reference) for gates in (one.gates, one.encoded_with)]
-        return *of_passes, self._branch, self._guided(), tuple(call.sample.shape)
+        return *of_passes, each.region, self._branch, self._guided(), tuple(call.sample.shape)
 
     def _run_in_parts(self, passes: Sequence[Pass], call: DenoiserCall, batch: int) -> list[Any]:
         at_once = len(passes) if self._max_batch is None else max(self._max_batch // batch, 1)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import BaseModelError, UnknownAdapterError
 from pipelines.plan import FusionPlan
 from pipelines.runtime.bank import AdapterBank
+from pipelines.runtime.block_groups import scaled_by_blocks
+from pipelines.runtime.controls import rule_of
 from pipelines.runtime.denoiser import PlanRun, StandIn
 from pipelines.runtime.prompts import PromptEncodings
 from pipelines.runtime.steps import StepClock
@@ -36,7 +39,8 @@ def fused(
     `run.passes` counts what was run. `bank` keeps adapters placed from one run to the next (and compiled graphs valid).
     `max_batch` limits the samples that one call of the denoiser may hold when a step has several passes, which then run
     in parts. Raises UnknownAdapterError when the plan names an adapter that is not given, AdapterMatchError when one
-    does not fit, BaseModelError for a pipeline without a denoiser or one that is fused already.
+    does not fit, BaseModelError for a pipeline without a denoiser or one that is fused already, RequestError for blocks
+    that the denoiser does not have, and in the first step for a mask of other proportions than the picture.
     """
     if missing := [name for name in plan.adapters if name not in adapters]:
         raise UnknownAdapterError(
@@ -53,10 +57,13 @@ def fused(
     bank = AdapterBank(pipe) if bank is None else bank
     with ExitStack() as stack:
         chosen: Mapping[str, Adapter] = {name: adapters[name] for name in plan.adapters}
+        controls = plan.controls
         if plan.derive is not None:
-            chosen = plan.derive(chosen)
-        stack.enter_context(bank.open(pipe, chosen, rule=plan.layer_rule))
-        prompts = PromptEncodings(pipe, bank.text_encoders, plan.text_passes)
+            chosen = plan.derive(scaled_by_blocks(slot.model, chosen, controls))
+            controls = tuple(replace(choice, blocks={}) for choice in controls)
+        rule = rule_of(controls, plan.layer_rule)
+        stack.enter_context(bank.open(pipe, chosen, rule=rule, controls=controls))
+        prompts = PromptEncodings(pipe, bank.text_encoders, plan.text_passes, plan.regions)
         clock = StepClock(pipe.scheduler)
         stack.enter_context(prompts.installed())
         stack.enter_context(clock.installed())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -28,11 +28,15 @@ class Stack:
         self._widths = [sum(update.ranks) for update in updates.values()]
         self._buffers: dict[int, tuple[Tensor, tuple[Tensor, ...]]] = {}  # by number of passes
         self._written: tuple[tuple[float, ...], ...] = ()
+        self._factors: Tensor | None = None
 
-    def write(self, gates: Sequence[Gates]) -> None:
-        """Set the gates of each pass of the next batch; writing what already stands costs nothing."""
+    def write(self, gates: Sequence[Gates], factors: Tensor | None = None) -> None:
+        """Set the gates of each pass of the next batch; writing what already stands costs nothing.
+
+        `factors` [(R_1 + R_2 + ...)] multiply them, one for each layer and rank.
+        """
         values = tuple(tuple(each.get(name, 0.0) for name in self.names) for each in gates)
-        if values == self._written:
+        if values == self._written and factors is self._factors:
             return
         passes = len(values)
         if passes not in self._buffers:
@@ -40,14 +44,22 @@ class Stack:
             self._buffers[passes] = buffer, torch.split(buffer, self._widths, dim=1)
         buffer, views = self._buffers[passes]
         torch.index_select(torch.tensor(values, device=self._device), 1, self._owner, out=buffer)
+        if factors is not None:
+            buffer.mul_(factors)
         if passes != len(self._written):
             for update, view in zip(self.updates.values(), views, strict=True):
                 update.gate = view
-        scale = values[0][0] if len(set(values[0])) == passes == 1 else None
+        scale = values[0][0] if len(set(values[0])) == passes == 1 and factors is None else None
         for update in self.updates.values():
             update.stale = True
             update.scale = scale
-        self._written = values
+        self._written, self._factors = values, factors
+
+    def factors(self, of: Callable[[str, LowRankLayer], float]) -> Tensor:
+        """A factor for each adapter and layer as `write` takes them."""
+        values = [of(self.names[owner], layer) for layer, update in self.updates.items() for owner in update.owners]
+        ranks = [rank for update in self.updates.values() for rank in update.ranks]
+        return torch.repeat_interleave(torch.tensor(values), torch.tensor(ranks)).to(self._device)
 
     def stack_now(self) -> None:
         """Copy the factors together for all layers, as a compiled graph needs them before its first forward."""

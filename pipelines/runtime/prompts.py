@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -9,11 +10,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from pipelines.errors import BaseModelError
-from pipelines.plan import Gates
+from pipelines.errors import BaseModelError, RequestError
+from pipelines.plan import Gates, RegionPrompt
 from pipelines.runtime.bank import ModelBank
 
 _Effect = tuple[tuple[str, str, float], ...]  # (text encoder, adapter, gate) of all that act; () is the plain encoder
+_Wanted = tuple[
+    int, _Effect
+]  # the region whose prompt is encoded, 0 for the run's own, and the effect it is encoded with
 
 
 class PromptEncodings:
@@ -24,17 +28,27 @@ class PromptEncodings:
     rows of another one; rows of any other origin (zeros, a person's own embeddings) stay as they are.
     """
 
-    def __init__(self, pipe: Any, banks: Mapping[str, ModelBank], text_passes: Sequence[Gates]) -> None:
+    def __init__(
+        self,
+        pipe: Any,
+        banks: Mapping[str, ModelBank],
+        text_passes: Sequence[Gates],
+        regions: Sequence[RegionPrompt] = (),
+    ) -> None:
         self._pipe = pipe
         self._banks = banks
-        self._effects: dict[_Effect, Gates] = {}
-        several = len({self._effect(gates) for gates in text_passes}) > 1
+        self._regions = regions
+        self._wanted: dict[_Wanted, Gates] = {}
+        several = bool(regions) or len({self._effect(gates) for gates in text_passes}) > 1
         if several and getattr(pipe, "controlnet", None) is not None:
-            self._effects[()] = {}  # a ControlNet reads the prompt outside of any pass: as plain as it was trained with
-        for gates in text_passes:
-            self._effects.setdefault(self._effect(gates), gates)
-        self._encoded: list[list[list[Tensor]]] = []  # calls, then effects, then the tensors of an encoding
-        self._swapped: dict[tuple[int, _Effect], tuple[Tensor, Tensor]] = {}
+            self._wanted[
+                0, ()
+            ] = {}  # a ControlNet reads the prompt outside of any pass: as plain as it was trained with
+        for region, passes in enumerate((text_passes, *(each.text_passes for each in regions))):
+            for gates in passes:
+                self._wanted.setdefault((region, self._effect(gates)), gates)
+        self._encoded: list[list[list[Tensor]]] = []  # calls, then what is wanted, then the tensors of an encoding
+        self._swapped: dict[tuple[int, _Wanted], tuple[Tensor, Tensor]] = {}
         self._read = False  # whether a denoiser has read the encodings: the next prompt then begins a new run
 
     @contextmanager
@@ -48,7 +62,10 @@ class PromptEncodings:
                 self._encoded.clear()
                 self._swapped.clear()
                 self._read = False
-            results = [self._encode(gates, encode, args, kwargs) for gates in self._effects.values()]
+            results = [
+                self._encode(gates, encode, *self._said(region, encode, args, kwargs))
+                for (region, _), gates in self._wanted.items()
+            ]
             self._encoded.append([_tensors(result) for result in results])
             return results[0]
 
@@ -58,23 +75,45 @@ class PromptEncodings:
         finally:
             del own["encode_prompt"]
 
-    def for_pass(self, embeds: Tensor, gates: Gates) -> Tensor:
-        """What `embeds` [b ...] of the denoiser's call is when the prompt is encoded with `gates`."""
+    def for_pass(self, embeds: Tensor, gates: Gates, region: int = 0) -> Tensor:
+        """What `embeds` [b ...] of the denoiser's call is when the prompt of a region is encoded with `gates`."""
         self._read = True
-        effect = self._effect(gates)
-        if effect not in self._effects:
+        wanted = region, self._effect(gates)
+        if wanted not in self._wanted:
             raise BaseModelError(
                 "a pass asks for an encoding of the prompt that its plan did not announce",
-                expected="text gates that are among the plan's text_passes",
+                expected="text gates that are among the text_passes of the plan, or of the pass's region",
                 found=str(dict(gates)),
             )
-        index = list(self._effects).index(effect)
+        index = list(self._wanted).index(wanted)
         if index == 0 or not self._encoded:
             return embeds
-        kept = self._swapped.get((id(embeds), effect))
+        kept = self._swapped.get((id(embeds), wanted))
         if kept is None:  # the tensor is kept beside its answer, so that its id stays its own
-            kept = self._swapped[id(embeds), effect] = embeds, self._swap(embeds, index)
+            kept = self._swapped[id(embeds), wanted] = embeds, self._swap(embeds, index)
         return kept[1]
+
+    def _said(self, region: int, encode: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """The arguments of `encode_prompt` with the words of a region in place of the run's own prompt.
+
+        Raises RequestError where the run has no words, only embeddings.
+        """
+        if region == 0 or self._encoded:  # a second call is for the negative prompt
+            return args, kwargs
+        words = self._regions[region - 1].prompt
+        call = inspect.signature(encode).bind(*args, **kwargs)
+        for name in ("prompt", "prompt_2", "prompt_3"):
+            said = call.arguments.get(name)
+            if said is not None:
+                several = isinstance(said, list | tuple)
+                call.arguments[name] = [words] * len(cast("list[str]", said)) if several else words
+        if call.arguments.get("prompt") is None:
+            raise RequestError(
+                "a region has a prompt of its own, but the picture is drawn from embeddings",
+                expected="a prompt in words",
+                remedy="Pass `prompt` to the pipeline instead of `prompt_embeds`.",
+            )
+        return call.args, call.kwargs
 
     def _encode(self, gates: Gates, encode: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         for bank in self._banks.values():
@@ -89,7 +128,8 @@ class PromptEncodings:
         )
 
     def _swap(self, embeds: Tensor, index: int) -> Tensor:
-        rows = [self._counterpart(row, index) for row in embeds]
+        halves = len(embeds) // 2 if len(embeds) % 2 == 0 else 0
+        rows = [self._counterpart(row, index, negative=place < halves) for place, row in enumerate(embeds)]
         if all(row is None for row in rows):
             raise BaseModelError(
                 "the pipeline changed its prompt encoding on the way to the denoiser, so no adapter can have its own",
@@ -97,15 +137,24 @@ class PromptEncodings:
             )
         return torch.stack([row if swapped is None else swapped for row, swapped in zip(embeds, rows, strict=True)])
 
-    def _counterpart(self, row: Tensor, index: int) -> Tensor | None:
+    def _counterpart(self, row: Tensor, index: int, *, negative: bool) -> Tensor | None:
+        """The row of the other encoding that stands where this one stands in the first.
+
+        Pipelines encode the negative prompt after the prompt and hand it on before it, so of equal rows the last is
+        meant in the first half of a batch, which may be that of the negative prompt.
+        """
+        found: Tensor | None = None
         for encodings in self._encoded:
             for first, other in zip(encodings[0], encodings[index], strict=True):
                 if first.shape[1:] != row.shape:
                     continue
                 for mine, theirs in zip(first, other, strict=True):
                     if torch.equal(mine.to(row), row):
-                        return theirs.to(row)
-        return None
+                        found = theirs.to(row)
+                        if not negative:
+                            return found
+                        break
+        return found
 
 
 def _tensors(encoding: Any) -> list[Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 class RunState:
     """Where the run stands that a bank is part of; `step` is None while a prompt is encoded.
 
-    `text` [(n b) t d] are the token states that the denoiser is called with, as each of the n passes has them.
+    `grid` (rows, columns) is the layout of a sample that comes as tokens, None for a picture [b c h w]. `text`
+    [(n b) t d] are the token states that the denoiser is called with, as each of the n passes has them.
     """
 
     step: StepState | None = None
+    grid: tuple[int, int] | None = None
     text: Tensor | None = None
 
 
@@ -100,7 +102,7 @@ class LayerRule:
     build a graph of gradients: nothing is changed in place. The runtime calls rules outside of compiled graphs.
     """
 
-    text_encoders: ClassVar[bool] = False  # whether the rule acts on the text encoders, too
+    text_encoders: bool = False  # whether the rule acts on the text encoders, too
 
     def gate(self, site: LayerSite, x: Tensor, h: Tensor) -> Tensor:
         """A multiplier that broadcasts to h = A x, on top of the gates.

@@ -1,0 +1,120 @@
+"""The rule that keeps adapters to their regions, and keeps a method's own rule off those that are exempt from it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pipelines.runtime.block_groups import TEXT_STREAM
+from pipelines.runtime.masks import check_proportions, mask_at
+from pipelines.runtime.rules import LayerRule, LayerSite
+
+if TYPE_CHECKING:
+    from pipelines.control import Region
+    from pipelines.request import AdapterChoice
+
+TEXT_OF_UNET = r"^(down|mid|up)_block.*\.attn2\.to_[kv]$"
+_OF_TEXT = re.compile(f"{TEXT_STREAM}|{TEXT_OF_UNET}")
+_HALVINGS = (1, 2, 4, 8, 16, 32, 64)  # how coarse the layers of a denoiser may be against its sample
+
+
+def rule_of(controls: Sequence[AdapterChoice], rule: LayerRule | None) -> LayerRule | None:
+    """The method's rule under these controls; the rule itself, None too, where no control acts inside a layer."""
+    regions = {choice.name: region for choice in controls if (region := masked_region(choice)) is not None}
+    exempt = frozenset(choice.name for choice in controls if choice.exempt)
+    if not regions and (rule is None or not exempt):
+        return rule
+    return ControlledRule(regions, exempt, rule)
+
+
+def masked_region(choice: AdapterChoice) -> Region | None:
+    """The region that the adapter's update is masked by; one with a prompt has passes of its own instead."""
+    region = choice.region
+    return None if region is None or region.prompt or region.whole else region
+
+
+class ControlledRule(LayerRule):
+    """h m before any gate, with m the mask of each adapter's region on the tokens or pixels of the layer.
+
+    Image tokens and pixels are masked by place. Text tokens, and layers without a place such as time embeddings and
+    modulation, keep the share `everywhere` of the update (none of it where the mask is empty). Exempt adapters are
+    added to the base's output before the method's own rule, which then finds h = 0 for them.
+    """
+
+    def __init__(self, regions: dict[str, Region], exempt: frozenset[str], inner: LayerRule | None) -> None:
+        self.text_encoders = inner is not None and inner.text_encoders
+        self._regions, self._exempt, self._inner = regions, exempt, inner
+        self._masks: dict[tuple[object, ...], Tensor] = {}
+
+    def output(self, site: LayerSite, x: Tensor, y: Tensor, h: Tensor) -> Tensor:
+        if site.state is not None and not self._regions.keys().isdisjoint(site.names):
+            h = h * self._mask(site, h)
+        if self._inner is None:
+            return site.add(y, site.gated(h))
+        if not self._exempt.isdisjoint(site.names):
+            kept = site.spread(self._by_adapter(site, [float(name in self._exempt) for name in site.names])[None], h)
+            y = site.add(y, site.gated(h * kept))
+            h = h * (1.0 - kept)
+        return self._inner.output(site, x, y, h)
+
+    def _mask(self, site: LayerSite, h: Tensor) -> Tensor:
+        """A multiplier for h: [1 R rows columns], [1 T R] or [1 1 R]."""
+        layout = _layout(site, h)
+        key = (site.kind, h.ndim, layout, site.names, *site.update.ranks, h.dtype, h.device)
+        if key not in self._masks:
+            regions = [self._regions.get(name) for name in site.names]
+            self._masks[key] = self._new_mask(site, h, layout, regions).to(h)
+        return self._masks[key]
+
+    def _new_mask(
+        self, site: LayerSite, h: Tensor, layout: tuple[int, int, int] | None, regions: list[Region | None]
+    ) -> Tensor:
+        if layout is None:
+            return site.spread(self._by_adapter(site, [_everywhere(region) for region in regions])[None], h[:1])
+        rows, columns, before = layout
+        shares: list[Tensor] = []
+        for region in regions:
+            if region is not None:
+                height, width = _sizes(site)[0]
+                check_proportions(region, width, height)
+            place = torch.ones(rows, columns) if region is None else mask_at(region, rows, columns)
+            shares.append(torch.cat([torch.full((before,), _everywhere(region)), place.flatten()]))
+        mask = torch.stack(shares).repeat_interleave(
+            torch.tensor(site.update.ranks), dim=0
+        )  # [R (before + rows columns)]
+        return mask.view(1, -1, rows, columns) if site.kind == "conv" else mask.t()[None]
+
+    def _by_adapter(self, site: LayerSite, values: list[float]) -> Tensor:
+        """One value for each adapter of the layer, as one for each rank: [R]."""
+        return torch.tensor(values).repeat_interleave(torch.tensor(site.update.ranks)).to(site.up.device)
+
+
+def _everywhere(region: Region | None) -> float:
+    return 1.0 if region is None else region.everywhere * region.peak
+
+
+def _layout(site: LayerSite, h: Tensor) -> tuple[int, int, int] | None:
+    """Rows and columns of the picture in the tokens or pixels of a layer, and how many text tokens stand before them.
+
+    None for a layer whose outputs have no place in the picture.
+    """
+    if site.kind == "conv":
+        return h.shape[2], h.shape[3], 0
+    sizes = _sizes(site)
+    if h.ndim != 3 or _OF_TEXT.search(site.path):
+        return None
+    tokens = h.shape[1]
+    if site.path.startswith("single_transformer_blocks.") and tokens > sizes[0][0] * sizes[0][1]:
+        return *sizes[0], tokens - sizes[0][0] * sizes[0][1]  # FLUX puts the text in front of the picture
+    return next(((rows, columns, 0) for rows, columns in sizes if rows * columns == tokens), None)
+
+
+def _sizes(site: LayerSite) -> list[tuple[int, int]]:
+    """The grids that the picture may be laid out on in the layers, finest first."""
+    assert site.state is not None
+    rows, columns = site.run.grid or site.state.sample.shape[-2:]
+    return [(-(-rows // by), -(-columns // by)) for by in _HALVINGS]
