@@ -67,9 +67,9 @@ class Region:
         return cls(mask=base64.b64encode(file.getvalue()).decode("ascii"), prompt=prompt, everywhere=everywhere)
 
     @property
-    def whole(self) -> bool:
-        """Whether it is a box around the whole picture."""
-        return self.box == (0.0, 0.0, 1.0, 1.0)
+    def neutral(self) -> bool:
+        """Whether it is the whole picture, without a prompt."""
+        return self.box == (0.0, 0.0, 1.0, 1.0) and self.everywhere == 1.0 and not self.prompt
 
     @property
     def size(self) -> tuple[int, int] | None:

@@ -75,7 +75,7 @@ class FusionPipeline(LoraVerbs):
         made = cls._parent_of_family(kind, found_in=kind).from_pipe(pipeline, **kwargs)
         if isinstance(pipeline, FusionPipeline):
             made.loaded.adapters |= pipeline.loaded.adapters
-            made.loaded.strengths |= pipeline.loaded.strengths
+            made.loaded.active |= pipeline.loaded.active
         return made
 
     @classmethod

@@ -19,6 +19,7 @@ from pipelines.fusion_pipeline import FusionPipeline
 from pipelines.registry import create
 from pipelines.request import GenerationRequest
 from pipelines.runtime.fused import fused
+from pipelines.runtime.masks import check_proportions
 from pipelines.runtime.targets import denoiser_of
 
 if TYPE_CHECKING:
@@ -152,7 +153,10 @@ def preview(pipe: Any, latents: Tensor) -> Image.Image:
 
 
 def _call_of(pipe: Any, request: GenerationRequest) -> dict[str, Any]:
-    """The arguments of the pipeline's call. Raises RequestError for a size or prompt that the base cannot take."""
+    """The arguments of the pipeline's call.
+
+    Raises RequestError for a size or prompt that the base cannot take, or a mask of other proportions than the picture.
+    """
     slot = denoiser_of(pipe)
     multiple = pipe.vae_scale_factor * 2 if slot.attribute == "transformer" else max(pipe.vae_scale_factor, 8)
     call: dict[str, Any] = {
@@ -161,6 +165,9 @@ def _call_of(pipe: Any, request: GenerationRequest) -> dict[str, Any]:
         "guidance_scale": request.guidance_scale,
         **_size_of(pipe, request, multiple),
     }
+    for choice in request.adapters:
+        if choice.region is not None:
+            check_proportions(choice.region, call["width"], call["height"])
     if slot.timestep_scale == 1.0:
         call["negative_prompt"] = request.negative_prompt or None
     elif request.negative_prompt:

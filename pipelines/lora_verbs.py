@@ -6,12 +6,14 @@ import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pipelines.adapters.load import load_adapter
 from pipelines.adapters.target import BaseTarget
+from pipelines.control import Region
 from pipelines.errors import AdapterFileError, RequestError, UnknownAdapterError
 from pipelines.request import AdapterChoice
+from pipelines.request_checks import known_keys
 from pipelines.runtime.bank import AdapterBank
 from pipelines.runtime.targets import denoiser_of
 
@@ -25,23 +27,23 @@ def _no_adapters() -> dict[str, Adapter]:
     return {}
 
 
-def _no_strengths() -> dict[str, float]:
+def _no_choices() -> dict[str, AdapterChoice]:
     return {}
 
 
 @dataclass
 class Loaded:
-    """The adapters of one pipeline; `strengths` are those of the active ones, in the order they were chosen."""
+    """The adapters of one pipeline; `active` are those that take part, in the order they were chosen."""
 
     adapters: dict[str, Adapter] = field(default_factory=_no_adapters)
-    strengths: dict[str, float] = field(default_factory=_no_strengths)
+    active: dict[str, AdapterChoice] = field(default_factory=_no_choices)
     enabled: bool = True
     bank: AdapterBank | None = None
 
     @property
     def choices(self) -> list[AdapterChoice]:
-        """The active adapters with their strengths; none while they are disabled."""
-        return [AdapterChoice(name, strength) for name, strength in self.strengths.items()] if self.enabled else []
+        """The active adapters as they are to act; none while they are disabled."""
+        return list(self.active.values()) if self.enabled else []
 
 
 class LoraVerbs:
@@ -87,14 +89,21 @@ class LoraVerbs:
         if not isinstance(source, Mapping):
             source = _file(Path(source), weight_name, hub)
         self.loaded.adapters[name] = load_adapter(source, name=name, target=BaseTarget.from_pipeline(self))
-        self.loaded.strengths[name] = 1.0
+        self.loaded.active[name] = AdapterChoice(name)
 
     def set_adapters(
-        self, adapter_names: str | Sequence[str], adapter_weights: float | Sequence[float | None] | None = None
+        self,
+        adapter_names: str | Sequence[str],
+        adapter_weights: float | Sequence[float | None] | None = None,
+        *,
+        controls: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         """Make exactly these LoRAs active, in this order, at these strengths (1 where none is given).
 
-        Raises UnknownAdapterError for a name that is not loaded, RequestError when the two lists do not pair up.
+        `controls` say more of single ones, in the words of `AdapterChoice`: {"fox": {"blocks": {"style": 0.5},
+        "curve": [(0, 0), (0.3, 1)], "region": (0, 0, 0.5, 1), "exempt": True}}; a region is a box, a PIL mask or a
+        `Region`. Raises UnknownAdapterError for a name that is not loaded, RequestError when names and strengths do not
+        pair up or a control means nothing.
         """
         names = [adapter_names] if isinstance(adapter_names, str) else list(adapter_names)
         weights = list(adapter_weights) if isinstance(adapter_weights, Sequence) else [adapter_weights] * len(names)
@@ -105,14 +114,20 @@ class LoraVerbs:
                 expected=f"{len(names)} strengths for {', '.join(names)}",
                 found=str(len(weights)),
             )
+        if stray := [name for name in controls or {} if name not in names]:
+            raise RequestError(
+                f"there are controls for {', '.join(stray)}, which is not made active",
+                expected=f"some of {', '.join(names)}",
+            )
         choices = [
-            AdapterChoice(name, 1.0 if weight is None else weight) for name, weight in zip(names, weights, strict=True)
+            AdapterChoice(name, 1.0 if weight is None else weight, **_control(name, (controls or {}).get(name, {})))
+            for name, weight in zip(names, weights, strict=True)
         ]
-        self.loaded.strengths = {choice.name: choice.strength for choice in choices}
+        self.loaded.active = {choice.name: choice for choice in choices}
 
     def get_active_adapters(self) -> list[str]:
         """The names of the LoRAs that take part, in order."""
-        return list(self.loaded.strengths) if self.loaded.enabled else []
+        return list(self.loaded.active) if self.loaded.enabled else []
 
     def get_list_adapters(self) -> dict[str, list[str]]:
         """The names of the loaded LoRAs by the component they act on."""
@@ -129,7 +144,7 @@ class LoraVerbs:
         self._check_loaded(names)
         for name in names:
             del self.loaded.adapters[name]
-            self.loaded.strengths.pop(name, None)
+            self.loaded.active.pop(name, None)
             if name in self.bank.adapters:
                 self.bank.detach(name)
 
@@ -163,6 +178,17 @@ class LoraVerbs:
                 expected=f"some of {', '.join(self.loaded.adapters) or 'none yet'}",
                 remedy="Load it with load_lora_weights(path, adapter_name=...).",
             )
+
+
+def _control(name: str, control: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of an AdapterChoice besides name and strength."""
+    known = known_keys(f"control of {name}", control, ("blocks", "curve", "region", "exempt"), required=())
+    region = known.get("region")
+    if isinstance(region, list | tuple):
+        known["region"] = Region(box=cast("Any", tuple(cast("list[float]", region))))
+    elif region is not None and not isinstance(region, Region) and hasattr(region, "convert"):
+        known["region"] = Region.painted(region)
+    return known
 
 
 def _file(path: Path, weight_name: str | None, hub: Mapping[str, Any]) -> Path:

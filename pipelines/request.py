@@ -59,6 +59,8 @@ class AdapterChoice:
         object.__setattr__(self, "curve", check_curve(self.name, self.curve))
         if self.region is not None and not isinstance(self.region, Region):  # pyright: ignore[reportUnnecessaryIsInstance] - from JSON or a notebook
             raise RequestError(f"the region of {self.name} is not a Region", found=show(self.region))
+        if self.region is not None and self.region.neutral:
+            object.__setattr__(self, "region", None)
         if not isinstance(self.exempt, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise RequestError(f"exempt of {self.name} is neither true nor false", found=show(self.exempt))
         if self.exempt and self.region is not None and self.region.prompt:

@@ -34,7 +34,7 @@ def rule_of(controls: Sequence[AdapterChoice], rule: LayerRule | None) -> LayerR
 def masked_region(choice: AdapterChoice) -> Region | None:
     """The region that the adapter's update is masked by; one with a prompt has passes of its own instead."""
     region = choice.region
-    return None if region is None or region.prompt or region.whole else region
+    return None if region is None or region.prompt else region
 
 
 class ControlledRule(LayerRule):

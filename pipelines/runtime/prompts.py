@@ -129,7 +129,9 @@ class PromptEncodings:
 
     def _swap(self, embeds: Tensor, index: int) -> Tensor:
         halves = len(embeds) // 2 if len(embeds) % 2 == 0 else 0
-        rows = [self._counterpart(row, index, negative=place < halves) for place, row in enumerate(embeds)]
+        handed_on = [call for call in self._encoded if any(each.data_ptr() == embeds.data_ptr() for each in call[0])]
+        calls = handed_on or self._encoded  # of two calls that encoded the same words, the very one meant
+        rows = [self._counterpart(row, calls, index, negative=place < halves) for place, row in enumerate(embeds)]
         if all(row is None for row in rows):
             raise BaseModelError(
                 "the pipeline changed its prompt encoding on the way to the denoiser, so no adapter can have its own",
@@ -137,14 +139,16 @@ class PromptEncodings:
             )
         return torch.stack([row if swapped is None else swapped for row, swapped in zip(embeds, rows, strict=True)])
 
-    def _counterpart(self, row: Tensor, index: int, *, negative: bool) -> Tensor | None:
+    def _counterpart(
+        self, row: Tensor, calls: Sequence[list[list[Tensor]]], index: int, *, negative: bool
+    ) -> Tensor | None:
         """The row of the other encoding that stands where this one stands in the first.
 
         Pipelines encode the negative prompt after the prompt and hand it on before it, so of equal rows the last is
         meant in the first half of a batch, which may be that of the negative prompt.
         """
         found: Tensor | None = None
-        for encodings in self._encoded:
+        for encodings in calls:
             for first, other in zip(encodings[0], encodings[index], strict=True):
                 if first.shape[1:] != row.shape:
                     continue

@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
+from pipelines.control import Region
 from pipelines.errors import AdapterFileError, AdapterMatchError, RequestError, UnknownAdapterError
 from pipelines.families import FusionPipeline
+from pipelines.request import AdapterChoice
 
 
 @pytest.fixture
@@ -106,6 +109,20 @@ def test_names_must_be_new_known_and_paired(loaded, loras):
         loaded.delete_adapters("owl")
     with pytest.raises(RequestError, match="2 strengths for fox, ink"):
         loaded.set_adapters(["fox", "ink"], [1.0])
+
+
+def test_controls_say_where_when_and_in_which_layers_a_lora_acts(loaded):
+    box, painted = (0, 0, 0.5, 1), Image.new("L", (8, 8), 255)
+    controls = {"fox": {"blocks": {"style": 0.5}, "curve": [(0, 0), (0.3, 1)], "region": box}, "ink": {"exempt": True}}
+    loaded.set_adapters(["fox", "ink"], [0.8, None], controls=controls)
+    fox = AdapterChoice("fox", 0.8, {"style": 0.5}, ((0.0, 0.0), (0.3, 1.0)), Region(box=box))
+    assert loaded.loaded.choices == [fox, AdapterChoice("ink", exempt=True)]
+    loaded.set_adapters("fox", controls={"fox": {"region": painted}})
+    assert loaded.loaded.choices == [AdapterChoice("fox", region=Region.painted(painted))]
+    with pytest.raises(RequestError, match="controls for ink"):
+        loaded.set_adapters("fox", controls={"ink": {"exempt": True}})
+    with pytest.raises(RequestError, match="unknown keys"):
+        loaded.set_adapters("fox", controls={"fox": {"layers": {}}})
 
 
 def test_fusing_into_the_weights_is_not_offered(loaded):

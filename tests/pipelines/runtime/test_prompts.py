@@ -9,7 +9,7 @@ from pipelines.errors import BaseModelError
 from pipelines.methods.composite import Composite
 from pipelines.methods.merge import Merge
 from pipelines.methods.switch import Switch
-from pipelines.plan import FusionPlan, Pass
+from pipelines.plan import FusionPlan, Pass, RegionPrompt
 from pipelines.request import AdapterChoice
 from pipelines.runtime.fused import fused
 
@@ -120,3 +120,15 @@ def test_embeddings_of_a_persons_own_pass_through(pipes, three_adapters, draw, e
         draw(pipe, **call)
     with fused(pipe, Merge().plan(choice, 3), three_adapters("sd15")):
         assert torch.equal(draw(pipe, **call), expected)
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl", "flux"])
+def test_a_region_has_its_own_words_and_the_runs_negative_ones(pipes, draw, error_of, family):
+    """Also where the prompt says the same as the negative one, and in a second picture of other words."""
+    pipe, region = pipes(family), (RegionPrompt("a blue dog", ({},)),)
+    plan = FusionPlan((), lambda state: (Pass({}, region=1),), ({},), regions=region)
+    call = {"negative_prompt": "a house", **({"true_cfg_scale": 3.0} if family == "flux" else {})}
+    expected = draw(pipe, prompt="a blue dog", **call)
+    with fused(pipe, plan, {}):
+        for prompt in ("a house", "a red cat"):
+            assert error_of(draw(pipe, prompt=prompt, **call), expected) <= 1e-5
