@@ -47,10 +47,12 @@ def cells_of(pictures: PictureSet, by: Sequence[str] | None = None) -> dict[Cell
 
 
 def _differing(pictures: PictureSet) -> list[str]:
-    found: list[str] = []
-    for name in FOUND_BY:
-        if len({plain(picture.sample.row.get(name)) for picture in pictures.pictures}) > 1:
-            found.append(name)
+    """The names of FOUND_BY that tell pictures apart; settings only if one method is there with several of them."""
+    rows = [picture.sample.row for picture in pictures.pictures]
+    found = [name for name in FOUND_BY if len({plain(row.get(name)) for row in rows}) > 1]
+    ways = {(plain(row.get("method")), plain(row.get("settings"))) for row in rows}
+    if "settings" in found and len(ways) == len({method for method, _ in ways}):
+        found.remove("settings")
     return found
 
 

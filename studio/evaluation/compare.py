@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,13 +57,29 @@ class Comparison:
 
 def compare(a: Result, b: Result) -> Comparison:
     """The difference of two results of one measure; raises EvaluationError if they are none or share nothing."""
-    if (a.metric, a.extractor, a.resizer) != (b.metric, b.extractor, b.resizer):
+    if a.comparable != b.comparable:
         raise EvaluationError(
             "these results do not measure the same thing", expected=str(a.comparable), found=str(b.comparable)
         )
     if a.per_picture is not None and b.per_picture is not None:
         return _paired(a, b, a.per_picture, b.per_picture)
     return _by_groups(a, b, a.replicates or {}, b.replicates or {})
+
+
+def compare_all(a: Sequence[Result], b: Sequence[Result]) -> list[Comparison]:
+    """The differences of all measures that both have; raises EvaluationError if there is none.
+
+    Shares of a set that are no means over its own pictures, such as recall, have no partner to be compared with.
+    """
+    place = {(other.metric, other.family): other for other in b}
+    found = [
+        compare(one, place[one.metric, one.family])
+        for one in a
+        if (one.metric, one.family) in place and (one.per_picture is not None or one.replicates is not None)
+    ]
+    if not found:
+        raise EvaluationError("the two sets share no measure that can be compared", remedy="Name one with --metrics")
+    return found
 
 
 def _paired(a: Result, b: Result, of_a: PerPicture, of_b: PerPicture) -> Comparison:

@@ -101,12 +101,12 @@ def ask(names: Sequence[str], extractor: str | FeatureExtractor = DEFAULT_EXTRAC
 
 
 def fitting(pictures: PictureSet, reference: PictureSet | None, extractor: str = DEFAULT_EXTRACTOR) -> list[str]:
-    """The metrics that these pictures allow, for whoever does not name any."""
+    """The metrics that these pictures allow, for whoever does not name any; raises EvaluationError if none does."""
     chosen = find_extractor(extractor)
-    usable, _ = chosen.available()
+    usable, reason = chosen.available()
     prompts = all(picture.sample.prompt for picture in pictures.pictures)
     expected = all(_expects(picture.sample) for picture in pictures.pictures)
-    return [
+    found = [
         name
         for name, metric in metrics().items()
         if (reference is not None or not metric.needs_reference)
@@ -116,6 +116,14 @@ def fitting(pictures: PictureSet, reference: PictureSet | None, extractor: str =
         and (not metric.extractor_kinds or chosen.kind in metric.extractor_kinds)
         and not name.endswith("_sealed")  # for published tables only, and only if asked for
     ]
+    if not found:
+        raise EvaluationError(
+            f"nothing can be measured on {pictures.path}",
+            expected="an extractor, or the concepts that each picture has to show",
+            found=f'no "expected" in the metadata, and {chosen.id} is unavailable because {reason}',
+            remedy="Name an extractor with --extractor: `loom evaluate metrics` lists them",
+        )
+    return found
 
 
 def evaluate(

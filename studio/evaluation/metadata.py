@@ -12,6 +12,7 @@ from pipelines.errors import EvaluationError
 from studio.evaluation.metric import Sample
 
 PROMPT_KEYS = ("prompt", "text", "caption")
+LORA_KEYS = ("loras", "adapters")
 
 
 def read_rows(path: Path) -> Generator[tuple[int, dict[str, Any]]]:
@@ -37,12 +38,17 @@ def parse_row(text: str | bytes, where: str) -> dict[str, Any]:
 
 
 def sample_of(name: str, row: Mapping[str, Any]) -> Sample:
-    """A picture's prompt and seed from its row; `k`, the number of adapters, is added where `adapters` lists them."""
+    """A picture's prompt and seed from its row.
+
+    What is under `metadata` is taken for the row's own, and `k`, the number of LoRAs, is counted where they are listed.
+    """
     prompt = next((row[key] for key in PROMPT_KEYS if isinstance(row.get(key), str)), "")
     seed = row.get("seed")
-    known = dict(row)
-    if isinstance(row.get("adapters"), list | tuple | Mapping):
-        known.setdefault("k", len(row["adapters"]))
+    below = row.get("metadata")
+    known = {**below, **row} if isinstance(below, Mapping) else dict(row)
+    loras = next((row[key] for key in LORA_KEYS if isinstance(row.get(key), list | tuple | Mapping)), None)
+    if loras is not None:
+        known.setdefault("k", len(loras))
     return Sample(name, prompt, seed if isinstance(seed, int) else None, MappingProxyType(known))
 
 

@@ -20,17 +20,17 @@ from studio.record import read_record
 def read_pictures(path: Path) -> PictureSet:
     """The pictures at `path`; raises EvaluationError for an empty folder, bad rows (by line) and missing files.
 
-    A `metadata.jsonl` names the pictures and what is known of them. Without one, shards (.tar) are read if there are
-    any, else all pictures in the folder and below; those that Loom saved carry their prompt and seed themselves.
+    Shards (.tar) are read if there are any. A `metadata.jsonl` names the pictures and what is known of them. Without
+    one, all pictures in the folder and below are taken; those that Loom saved carry their prompt and seed themselves.
     """
     if path.is_file() and path.suffix == ".tar":
         return read_shards(path, [path])
     if not path.is_dir():
         raise EvaluationError(f"{path} is not there", expected="a folder of pictures, or a .tar shard")
+    if shards := sorted(path.glob("*.tar")):
+        return read_shards(path, shards)
     if (path / "metadata.jsonl").is_file():
         return _with_metadata(path)
-    if shards := sorted(path.rglob("*.tar")):
-        return read_shards(path, shards)
     return _checked(path, (Picture(_from_record(path, file), file) for file in _files(path)))
 
 

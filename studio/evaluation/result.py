@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -28,7 +29,7 @@ class Result:
     `ci_low` and `ci_high` are the ends of the 95 % interval, None where none can be given (a warning says why).
     `variant` tells definitions of one name apart, `extractor` is its id with the hash of its weights, `resizer` names
     how pictures were scaled for it; both are empty where pixels were judged as they are. Two results are comparable
-    only if metric, variant, extractor and resizer are equal.
+    only if metric, variant, extractor and resizer are equal (but for an n in the variant).
 
     For comparisons, not part of the JSON: `per_picture` holds the values whose mean this is, `replicates` the value
     without each group of prompts in turn.
@@ -50,9 +51,14 @@ class Result:
     replicates: Mapping[int, float] | None = field(default=None, repr=False, compare=False)
 
     @property
+    def family(self) -> str:
+        """The variant without the number of pictures, which may differ between what is compared."""
+        return re.sub(r",? ?n = \d+", "", self.variant)
+
+    @property
     def comparable(self) -> tuple[str, str, str, str]:
         """Equal for results that measure the same thing in the same way."""
-        return self.metric, self.variant, self.extractor, self.resizer
+        return self.metric, self.family, self.extractor, self.resizer
 
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON values."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from studio.evaluation.extractor import FeatureExtractor, weights_hash
+from studio.evaluation.extractor import FeatureExtractor
 from studio.evaluation.features import TextFeatures
+from studio.evaluation.resize import resize
 
-MODULE = "studio.pocket.encoder"
+if TYPE_CHECKING:
+    from studio.pocket.encoder import PocketEncoder
 
 
 class PocketExtractor(FeatureExtractor):
@@ -25,26 +26,38 @@ class PocketExtractor(FeatureExtractor):
     has_text = True
 
     def available(self) -> tuple[bool, str]:
-        if importlib.util.find_spec(MODULE) is None:
-            return False, "this Loom ships no pocket encoder"
+        from studio.pocket.encoder import CONFIG, FOLDER, WEIGHTS
+
+        if self.source:
+            return False, "there is one pocket encoder: ask for pocket alone"
+        if not (FOLDER / WEIGHTS).is_file() or not (FOLDER / CONFIG).is_file():
+            return False, "this Loom ships no weights of the pocket encoder"
+        if importlib.util.find_spec("open_clip") is None:
+            return False, "open-clip-torch is not installed"
         return True, ""
 
     @cached_property
-    def _encoder(self) -> Any:
+    def _encoder(self) -> PocketEncoder:
+        from studio.pocket.encoder import shipped_encoder
+
         self.require_available()
-        return importlib.import_module(MODULE).load_encoder()
+        return shipped_encoder()
 
-    @cached_property
+    @property
     def version(self) -> str:
-        return weights_hash(self._encoder.model)
+        return self._encoder.version
 
-    @cached_property
+    @property
     def dim(self) -> int:
-        return int(self._encoder.dim)
+        return self._encoder.dim
 
     def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.asarray(self._encoder.embed_images(pixels), dtype=np.float32)
+        return self._encoder.embed_images(resize(pixels, self._encoder.image_size))
 
     def embed_text(self, texts: Sequence[str]) -> TextFeatures:
-        features = np.asarray(self._encoder.embed_texts(list(texts)), dtype=np.float32)
-        return TextFeatures(features, np.zeros(len(texts), dtype=np.bool_))
+        from studio.pocket.encoder import encoder_tokens
+
+        limit = self._encoder.context_length
+        padding = encoder_tokens([""], limit)[0, -1]
+        longer = (encoder_tokens(texts, 4 * limit) != padding).sum(1) > limit
+        return TextFeatures(self._encoder.embed_texts(texts), longer.numpy())

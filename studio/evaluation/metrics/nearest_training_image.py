@@ -35,11 +35,18 @@ class NearestTrainingImage(FeatureMetric):
         copies = (distance < threshold).astype(np.float64)
         return (
             self._mean("nearest_training_image", distance, len(y), "mean of 1 - cosine", better_high=None),
-            self._mean("copies", copies, len(y), f"share nearer than {threshold:.3g}", better_high=False),
+            self._mean("copies", copies, len(y), "share of copies", better_high=False, threshold=threshold),
         )
 
     def _mean(
-        self, name: str, values: NDArray[np.float64], m: int, variant: str, *, better_high: bool | None
+        self,
+        name: str,
+        values: NDArray[np.float64],
+        m: int,
+        variant: str,
+        *,
+        better_high: bool | None,
+        **details: float,
     ) -> Result:
         clusters = self.clusters("generated")
         return self.result(
@@ -50,6 +57,7 @@ class NearestTrainingImage(FeatureMetric):
             variant=variant,
             n_reference=m,
             higher_is_better=better_high,
+            details=details,
             per_picture=PerPicture(self.keys("generated"), clusters, values),
         )
 

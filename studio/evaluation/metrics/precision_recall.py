@@ -44,8 +44,9 @@ class PrecisionRecall(FeatureMetric):
 
     def _share(self, name: str, inner: NDArray[np.float64], manifold: NDArray[np.float64], side: Side) -> Result:
         inside = within(inner, manifold, radii(manifold))
-        clusters = [self.clusters(side)[i] for i in self._chosen(side, len(inner))]
-        held = PerPicture(tuple(clusters), tuple(clusters), inside.astype(np.float64))
+        chosen = self._chosen(side, len(inner))
+        keys, clusters = self.keys(side), self.clusters(side)
+        held = PerPicture(tuple(keys[i] for i in chosen), tuple(clusters[i] for i in chosen), inside.astype(np.float64))
         return self.result(
             float(inside.mean()),
             proportion_interval(held.values, held.clusters),
@@ -54,6 +55,7 @@ class PrecisionRecall(FeatureMetric):
             variant=f"k = {K}, n = {len(inner)}",
             n_reference=len(manifold),
             higher_is_better=True,
+            per_picture=held,
         )
 
 

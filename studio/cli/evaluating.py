@@ -1,0 +1,149 @@
+"""Measuring for the command line: reading the sets, a progress bar, the document, and tables for a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.atomic_file import atomic_file
+from pipelines.errors import EvaluationError
+from studio.cli.output import plain
+
+if TYPE_CHECKING:
+    from studio.evaluation.compare import Comparison
+    from studio.evaluation.evaluate import Evaluation
+    from studio.evaluation.picture_set import PictureSet
+
+
+def measure(
+    folder: Path,
+    metrics: str,
+    reference: Path | None,
+    *,
+    extractor: str,
+    by: Sequence[str] | None,
+    only: Sequence[str],
+    any_size: bool,
+    cache: Path | None,
+) -> Evaluation:
+    """Evaluate a folder with a progress bar on standard error; names, extractors and metadata are checked first."""
+    from tqdm import tqdm
+
+    from studio.evaluation.evaluate import ask, evaluate, fitting
+    from studio.evaluation.feature_cache import FeatureCache, default_cache
+    from studio.evaluation.pictures import read_pictures
+
+    named = [name.strip() for name in metrics.split(",") if name.strip()]
+    asked = ask(named, extractor) if named else []
+    chosen = matching(read_pictures(folder), only)
+    against = None if reference is None else read_pictures(reference)
+    asked = asked or ask(fitting(chosen, against, extractor), extractor)
+    with (
+        FeatureCache(cache or default_cache()) as features,
+        tqdm(file=sys.stderr, disable=None, unit="picture", leave=False) as bar,
+    ):
+
+        def on_pictures(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return evaluate(chosen, asked, against, by=by, any_size=any_size, cache=features, on_pictures=on_pictures)
+
+
+def matching(pictures: PictureSet, only: Sequence[str]) -> PictureSet:
+    """The pictures whose metadata has all of KEY=VALUE; raises EvaluationError if none has."""
+    from studio.evaluation.cells import plain as as_key
+
+    for condition in only:
+        key, equals, value = condition.partition("=")
+        if not equals:
+            raise EvaluationError(f"{condition!r} is no condition", expected="KEY=VALUE, such as method=merge")
+        kept = pictures.where(lambda sample, key=key, value=value: str(as_key(sample.row.get(key))) == value)
+        if not len(kept):
+            values = sorted({str(as_key(picture.sample.row.get(key))) for picture in pictures.pictures})
+            raise EvaluationError(
+                f"no picture in {pictures.path} has {key} {value}", expected=f"one of {', '.join(values[:12])}"
+            )
+        pictures = kept
+    return pictures
+
+
+def document(found: Evaluation, command: str) -> dict[str, Any]:
+    """The evaluation as JSON: command, commit, versions, and one row for each group and measure."""
+    from studio.results import commit
+    from studio.versions import package_versions
+
+    return {
+        "command": command,
+        "commit": commit(),
+        "versions": package_versions(),
+        "pictures": len(found.pictures),
+        "reference": None if found.reference is None else len(found.reference),
+        "remarks": list(found.pictures.remarks),
+        "rows": found.rows(),
+        "refused": [
+            {**refusal.cell.keys, "metric": refusal.metric, "error": refusal.error.to_dict()}
+            for refusal in found.refusals
+        ],
+    }
+
+
+def write_json(held: dict[str, Any], path: Path) -> None:
+    with atomic_file(path) as file:
+        file.write((json.dumps(held, indent=1, allow_nan=False) + "\n").encode())
+
+
+def results_table(found: Evaluation) -> None:
+    """Print the results, and below them what has to be said about them."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column, side in (("group", "left"), ("metric", "left"), ("value", "right"), ("95 % interval", "left")):
+        table.add_column(column, justify=side)  # pyright: ignore[reportArgumentType]
+    table.add_column("n", justify="right")
+    notes: dict[str, None] = dict.fromkeys(found.pictures.remarks)
+    for cell, results in found.results.items():
+        for result in results:
+            name = f"{result.metric} ({result.variant})" if result.variant else result.metric
+            table.add_row(
+                plain(cell.label), name, number(result.value), interval(result.ci_low, result.ci_high), str(result.n)
+            )
+            notes |= dict.fromkeys(f"{result.metric}: {warning}" for warning in result.warnings)
+    Console(soft_wrap=True).print(table)
+    for note in notes:
+        Console(stderr=True, soft_wrap=True).print(f"note: {plain(note)}", markup=False, highlight=False)
+
+
+def comparison_table(comparisons: Sequence[Comparison]) -> None:
+    """Print the differences, and whether each is more than chance."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("metric", "A", "B", "B - A", "95 % interval", "n", ""):
+        table.add_column(column)
+    for each in comparisons:
+        verdict = "significant" if each.significant else "not significant"
+        p_value = "" if each.p_value is None else f", p = {each.p_value:.2g}"
+        table.add_row(
+            f"{each.metric} ({each.variant})" if each.variant else each.metric,
+            number(each.a),
+            number(each.b),
+            number(each.difference),
+            interval(each.ci_low, each.ci_high),
+            str(each.n),
+            verdict + p_value,
+        )
+    Console(soft_wrap=True).print(table)
+
+
+def number(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    return "none" if low is None or high is None else f"{low:.4g} to {high:.4g}"
