@@ -54,6 +54,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--half", action="store_true", help="draw in float16")
     parser.add_argument("--processes", type=int, default=1, help="0: draw in this one")
+    parser.add_argument("--start", default="fork", choices=("fork", "spawn"), help="how processes begin")
     parser.add_argument("--seconds", type=float, help="begin no job after so long")
     parser.add_argument("--clock", default="", help="sizes k for which one process alone times every contestant")
     parser.add_argument("--base", type=Path, default=base_path())
@@ -84,7 +85,13 @@ def _run(arguments: argparse.Namespace) -> int:
     import pipelines.families  # noqa: F401 - once, for all processes
 
     machine = runs.Machine(
-        arguments.device, arguments.half, arguments.processes, arguments.seconds, arguments.base, arguments.adapters
+        device=arguments.device,
+        half=arguments.half,
+        processes=arguments.processes,
+        seconds=arguments.seconds,
+        start=arguments.start,
+        base=arguments.base,
+        adapters=arguments.adapters,
     )
     sampling = Sampling(arguments.steps, arguments.guidance)
     missing = runs.run(todo, machine, sampling, arguments.out)

@@ -1,6 +1,7 @@
 """Draw and judge PocketCompose with several processes that share a device; resumable, and packed into one file."""
 
 import gzip
+import hashlib
 import json
 import multiprocessing
 import os
@@ -10,9 +11,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipelines.atomic_file import atomic_file
+from pipelines.errors import RequestError
 from studio.pocket import adapters_path, base_path
 from studio.pocket.compose.contestants import Bench, contestant
 from studio.pocket.compose.drawing import Sampling
@@ -21,35 +23,41 @@ from studio.pocket.compose.judging import judges_on
 from studio.pocket.compose.sets import LoraSet
 
 PACKED = "pocketcompose.jsonl.gz"
-PEFT_SHARE = 0.25  # of the processes load PEFT's model, which takes each some seconds, and begin with its jobs
+PEFT_SHARE = 0.35  # of the processes load PEFT's model, which takes each some seconds, and begin with its jobs
 
 
 @dataclass(frozen=True)
 class Machine:
     """Where a run draws: `processes` of them on `device`, in half precision or not; no job begins after `seconds`.
 
-    With 0 processes everything is drawn in the one that asks.
+    With 0 processes everything is drawn in the one that asks. `start`: `fork` is quick, as children inherit what is
+    imported; `spawn` is for where something has opened the device before.
     """
 
     device: str = "cpu"
     half: bool = False
     processes: int = 1
     seconds: float | None = None
+    start: Literal["fork", "spawn"] = "fork"
     base: Path = field(default_factory=base_path)
     adapters: Path = field(default_factory=adapters_path)
 
 
 def run(jobs: Sequence[Job], machine: Machine, sampling: Sampling, out: Path) -> int:
-    """Do the jobs that have no file under `out`/jobs yet. Returns how many are still missing."""
+    """Do the jobs that have no file under `out`/jobs yet. Returns how many are still missing.
+
+    Raises RequestError when the folder holds a run of another kind: other weights, seeds or sampling.
+    """
     folder = out / "jobs"
     folder.mkdir(parents=True, exist_ok=True)
+    _claim(out, machine, sampling, {job.seeds for job in jobs})
     done = {path.name for path in folder.iterdir()}
     left = [job for job in jobs if job.file_name not in done]
     queues = [[job for job in left if not job.needs_peft], [job for job in left if job.needs_peft]]
     print(json.dumps({"jobs": len(jobs), "left": len(left), "of_peft": len(queues[1])}), flush=True)
     if not left:
         return 0
-    context = multiprocessing.get_context("fork")  # children inherit what is imported; the parent opens no device
+    context = multiprocessing.get_context(machine.start)
     taken = [context.Value("i", 0) for _ in queues]
     for_peft = max(1, round(machine.processes * PEFT_SHARE))
     started = time.monotonic()
@@ -79,6 +87,25 @@ def pack(out: Path) -> Path:
     with atomic_file(path) as packed:
         packed.write(gzip.compress(("\n".join(lines) + "\n").encode()))
     return path
+
+
+def _claim(out: Path, machine: Machine, sampling: Sampling, seeds: set[int]) -> None:
+    """Note in the folder what its pictures are made of, or check that it is the same."""
+    weights = hashlib.sha256()
+    for path in sorted((*machine.base.rglob("*.safetensors"), *machine.adapters.glob("*.safetensors"))):
+        weights.update(path.read_bytes())
+    kind = {"weights": weights.hexdigest(), "half": machine.half, "seeds": sorted(seeds)}
+    kind |= {"steps": sampling.num_inference_steps, "guidance_scale": sampling.guidance_scale}
+    note = out / "run.json"
+    if not note.exists():
+        note.write_text(json.dumps(kind))
+    elif (held := json.loads(note.read_text())) != kind:
+        raise RequestError(
+            f"{out} holds pictures of another run",
+            expected=json.dumps(held),
+            found=json.dumps(kind),
+            remedy="Choose another folder.",
+        )
 
 
 def _work(
@@ -132,7 +159,7 @@ def clock(
 ) -> None:
     """Time every contestant on the first set of each size while nothing else runs; the second drawing counts."""
     first = list({asked.k: asked for asked in reversed(sets)}.values())
-    child = multiprocessing.get_context("fork").Process(
+    child = multiprocessing.get_context(machine.start).Process(
         target=_clock, args=(contestants, first, seeds, machine, sampling, out / "jobs")
     )
     child.start()

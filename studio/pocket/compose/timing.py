@@ -7,6 +7,7 @@ whole pictures drawn by several processes at once. It decides the batch and the 
 import argparse
 import json
 import multiprocessing
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -126,6 +127,7 @@ def main() -> None:
     parser.add_argument("--batches", default="32,128,512")
     parser.add_argument("--seconds", type=float, default=3.0, help="of drawing, for each number of processes")
     arguments = parser.parse_args()
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # asking for a GPU must not open it before the fork
     torch.set_num_threads(1)
     import pipelines.families  # noqa: F401 - once, for all the children
 

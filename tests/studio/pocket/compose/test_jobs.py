@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import SettingError, UnknownMethodError
+from pipelines.errors import RequestError, SettingError, UnknownMethodError
 from studio.pocket import adapters_path
 from studio.pocket.compose import run as runs
 from studio.pocket.compose.contestants import LoomMethod, Reference, contestant
@@ -33,6 +33,8 @@ def test_a_run_goes_on_and_tries_failures_again(tmp_path: Path) -> None:
     assert runs.run(replaced, machine, sampling, tmp_path) == 0
     for job in jobs[:2]:
         assert (tmp_path / "jobs" / job.file_name).stat().st_mtime_ns == files[job.file_name]
+    with pytest.raises(RequestError, match="pictures of another run"):
+        runs.run(replaced, machine, Sampling(2), tmp_path)
     outcomes = read([runs.pack(tmp_path)])
     assert set(outcomes.cells) == {("merge", 2), ("truth", 2), ("alone", 2)}
     assert outcomes.cells["merge", 2].passes_per_step == [1.0]
