@@ -71,7 +71,7 @@ def energy(predictions: Predictions, deltas: Tensor) -> Tensor:
     """Mean over channels of |Delta|^2 at each place, float32 [n b h w], from [n b c h w] or tokens [n b (h w) c]."""
     if predictions.grid is None:
         return deltas.float().square().mean(dim=2)
-    return deltas.float().square().mean(dim=-1).unflatten(-1, predictions.grid)
+    return deltas.float().square().mean(dim=-1).view(*deltas.shape[:2], *predictions.grid)
 
 
 def at_places(predictions: Predictions, weights: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ class PlanRun:
         self._guided = guided
         self._parameters = [name for name in inspect.signature(type(slot.model).forward).parameters if name != "self"]
         self._weights: dict[tuple[float, ...], Tensor] = {}
-        self._place = (-1, -1)  # run and step of the last call
+        self._place: tuple[int, int] = (-1, -1)  # run and step of the last call
         self._branch = 0  # how many calls came before it in the same step
         self._grid: tuple[int, int] | None = None
         self._deltas = OutputDeltas()
