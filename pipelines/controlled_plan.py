@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pipelines.control import Curve, Region, factor_at
 from pipelines.errors import RequestError
@@ -30,6 +30,33 @@ def controlled(choices: Choices, compose: Compose) -> FusionPlan:
     """
     if not any(choice.controlled for choice in choices):
         return compose(choices) if choices else base_plan()
+    plan = _controlled(choices, compose)
+    return replace(
+        plan,
+        settle=plan.settle and (lambda pipe, adapters: controlled(choices, _settled(compose, pipe, adapters))),
+        at_cost=plan.at_cost and (lambda share: controlled(choices, _at_cost(compose, share))),
+    )
+
+
+def _settled(compose: Compose, pipe: Any, adapters: Mapping[str, Adapter]) -> Compose:
+    """A method's own plan as it settles it."""
+
+    def settled(choices: Choices) -> FusionPlan:
+        plan = compose(choices)
+        return plan.settle(pipe, adapters) if plan.settle is not None else plan
+
+    return settled
+
+
+def _at_cost(compose: Compose, share: float) -> Compose:
+    def known(choices: Choices) -> FusionPlan:
+        plan = compose(choices)
+        return plan.at_cost(share) if plan.at_cost is not None else plan
+
+    return known
+
+
+def _controlled(choices: Choices, compose: Compose) -> FusionPlan:
     plan = _plan_of(choices, compose)
     _check_apart(choices, plan)
     regions = list(dict.fromkeys(region for choice in choices if (region := _own_region(choice))))

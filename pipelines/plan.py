@@ -21,16 +21,17 @@ if TYPE_CHECKING:
     from pipelines.runtime.rules import LayerRule
 
 Gates: TypeAlias = Mapping[str, float]  # adapter name -> strength x the method's own gate; an absent name is 0
-Reuse: TypeAlias = Literal["full", "delta"]
+Reuse: TypeAlias = Literal["full", "replay", "delta"]
 
 
 @dataclass(frozen=True)
 class Pass:
     """One prediction of the denoiser with these gates; its prompt is encoded with `text_gates` (None: the same).
 
-    `reuse` says how much of it is computed anew. `full`: all. `delta`: nothing; it is the prediction of the step's
-    first pass plus the difference that this pass had to it when both last ran in full. What has nothing to reuse runs
-    in full. `region` 0 is drawn to the run's own prompt, region k to that of the plan's `regions[k - 1]`.
+    `reuse` says how much of it is computed anew. `full`: all. `replay`: the shallow layers, around the deep features of
+    the last step it ran in full (the plan says how, with `replay`). `delta`: nothing; it is the prediction of the
+    step's first pass plus the difference that this pass had to it when it last ran. What has nothing to reuse runs in
+    full. `region` 0 is drawn to the run's own prompt, region k to that of the plan's `regions[k - 1]`.
     """
 
     gates: Gates
@@ -64,8 +65,18 @@ class Predictions:
     memory: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
+@dataclass(frozen=True)
+class Replay:
+    """How passes are replayed: `branch` + 1 shallow blocks anew, around features at most `max_age` steps old."""
+
+    branch: int
+    max_age: int
+
+
 Schedule: TypeAlias = "Callable[[StepState], Sequence[Pass]]"
 Combine: TypeAlias = "Callable[[Predictions], Tensor]"  # -> prediction [b ...]
+Settle: TypeAlias = "Callable[[Any, Mapping[str, Adapter]], FusionPlan]"  # pipeline, adapters ->
+AtCost: TypeAlias = "Callable[[float], FusionPlan]"  # a replayed pass in full ones ->
 Derive: TypeAlias = "Callable[[Mapping[str, Adapter]], Mapping[str, Adapter]]"
 
 
@@ -94,6 +105,9 @@ class FusionPlan:
     for: the prompt is encoded once for each of them, before the first step. `layer_rule` acts inside the layers.
     `derive` makes of the chosen adapters those that are attached in their place; the gates then name these. The blocks
     and regions of `controls` act inside the layers, too. `regions` are the parts of the picture with their own prompts.
+    A plan with `replay` keeps the features of its full passes. What a method can only decide with the pipeline and the
+    adapters at hand, `settle` decides before the run, and what depends on the cost of a replayed pass, `at_cost` at its
+    first call: each gives the plan to go on with. `predicted_cost` is in full passes per step, None if nobody asked.
     """
 
     adapters: tuple[str, ...]
@@ -104,6 +118,10 @@ class FusionPlan:
     derive: Derive | None = None
     controls: tuple[AdapterChoice, ...] = ()
     regions: tuple[RegionPrompt, ...] = ()
+    replay: Replay | None = None
+    settle: Settle | None = None
+    at_cost: AtCost | None = None
+    predicted_cost: float | None = None
 
 
 def base_plan() -> FusionPlan:

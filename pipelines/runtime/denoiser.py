@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -13,8 +14,10 @@ from torch import Tensor
 from pipelines.plan import FusionPlan, Pass, Predictions
 from pipelines.runtime.bank import ModelBank
 from pipelines.runtime.call import DenoiserCall
+from pipelines.runtime.feature_cache import FeatureCache
 from pipelines.runtime.output_deltas import OutputDeltas
 from pipelines.runtime.prompts import PromptEncodings
+from pipelines.runtime.replay_cost import replay_share
 from pipelines.runtime.steps import StepClock
 from pipelines.runtime.targets import DenoiserSlot
 
@@ -43,7 +46,7 @@ class PlanRun:
     ) -> None:
         self.passes: Counter[str] = Counter()  # by kind; each call of the pipeline runs every pass of its step
         self._slot = slot
-        self._plan = plan
+        self._given = self._plan = plan
         self._bank = bank
         self._prompts = prompts
         self._clock = clock
@@ -56,6 +59,9 @@ class PlanRun:
         self._branch = 0  # how many calls came before it in the same step
         self._grid: tuple[int, int] | None = None
         self._deltas = OutputDeltas()
+        self._features = None
+        if plan.replay is not None:
+            self._features = FeatureCache(slot.model, plan.replay.branch, plan.replay.max_age)
         self._memory: dict[str, Any] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -64,7 +70,7 @@ class PlanRun:
         state = self._clock.state(call.timestep, call.sample)
         self._bank.at(state, self._grid)
         passes = self._plan.schedule(state)
-        outputs, noise_preds = self._predict(passes, call)
+        output, noise_preds = self._predict(passes, call)
         predictions = Predictions(
             noise_preds=noise_preds,
             weights=self._weights_of(passes, noise_preds),
@@ -75,75 +81,97 @@ class PlanRun:
             grid=self._grid,
             memory=self._memory,
         )
-        return _like(outputs[0], self._plan.combine(predictions))
+        return _like(output, self._plan.combine(predictions))
 
     def _follow(self, call: DenoiserCall) -> None:
         """Notice a new run, a new step, and a further call of the same step."""
         place = (self._clock.runs, self._clock.step)
         if place[0] != self._place[0]:
             self._deltas.clear()
+            if self._features is not None:
+                self._features.clear()
             self._memory.clear()
             self._grid = call.grid()
+            if self._given.at_cost is not None and self._given.replay is not None:
+                share = replay_share(self._slot.model, self._given.replay, call.arguments)
+                self._plan = self._given.at_cost(share)
         self._branch = self._branch + 1 if place == self._place else 0
         self._place = place
 
-    def _predict(self, passes: Sequence[Pass], call: DenoiserCall) -> tuple[list[Any], Tensor]:
-        """The outputs of the passes that ran, and the predictions of all [n b ...]."""
-        keys = [self._key(each, passes[0], call) for each in passes]
-        recalled = {
-            index
-            for index, each in enumerate(passes)
-            if index and each.reuse == "delta" and self._deltas.holds(keys[index])
-        }
-        outputs = self._run_in_parts([each for k, each in enumerate(passes) if k not in recalled], call, call.batch)
-        ran = torch.cat([output[0] for output in outputs]) if len(outputs) > 1 else outputs[0][0]
-        ran = ran.view(-1, call.batch, *ran.shape[1:])  # [n b ...]
-        if len(passes) == 1:
-            return outputs, ran
-        answers = iter(ran)
-        noise_preds: list[Tensor] = []
-        for index, key in enumerate(keys):
-            if index in recalled:
-                noise_preds.append(self._deltas.recall(key, ran[0]))
-            else:
-                noise_preds.append(next(answers))
-                self._deltas.remember(key, noise_preds[-1], ran[0])
-        if recalled:
-            self.passes["delta"] += len(recalled)
-        return outputs, torch.stack(noise_preds) if recalled else ran
+    def _predict(self, passes: Sequence[Pass], call: DenoiserCall) -> tuple[Any, Tensor]:
+        """An output of the denoiser, for its form, and the predictions of all passes [n b ...]."""
+        own = [self._key([each], call) for each in passes]
+        beside = [self._key([each, passes[0]], call) for each in passes]
+        kinds = [self._kind(each, own[k], beside[k] if k else None) for k, each in enumerate(passes)]
+        found: dict[int, Tensor] = {}
+        outputs: list[Any] = []
+        for kind in ("full", "replay"):
+            if members := [k for k, its in enumerate(kinds) if its == kind]:
+                ran = self._run_in_parts([passes[k] for k in members], call, kind, [own[k] for k in members])
+                outputs += ran
+                parts = torch.cat([each[0] for each in ran]) if len(ran) > 1 else ran[0][0]
+                found |= dict(zip(members, parts.view(len(members), call.batch, *parts.shape[1:]), strict=True))
+        for k, noise_pred in found.items():
+            self._deltas.remember(beside[k], noise_pred, found[0])
+        if len(outputs) == 1 and len(found) == len(passes):
+            whole: Tensor = outputs[0][0]
+            return outputs[0], whole.view(len(passes), call.batch, *whole.shape[1:])  # [n b ...]
+        if missing := kinds.count("delta"):
+            self.passes["delta"] += missing
+        every = [found[k] if k in found else self._deltas.recall(beside[k], found[0]) for k in range(len(passes))]
+        return outputs[0], torch.stack(every)
 
-    def _key(self, each: Pass, reference: Pass, call: DenoiserCall) -> Hashable:
-        """All that the difference of a pass to the reference of its step depends on, but the step."""
+    def _kind(self, each: Pass, own: Hashable, beside: Hashable) -> str:
+        """What is done for a pass: what it asks for, or all of it where there is nothing to reuse."""
+        if each.reuse == "delta" and beside is not None and self._deltas.holds(beside):
+            return "delta"
+        if each.reuse == "replay" and self._features is not None and self._features.holds(own, self._clock.step):
+            return "replay"
+        return "full"
+
+    def _key(self, passes: Sequence[Pass], call: DenoiserCall) -> Hashable:
+        """All that features of a pass, or its difference to the other one, depend on, but the step."""
 
         def acting(gates: Mapping[str, float]) -> Hashable:
             return tuple(sorted((name, self._identities[name], gate) for name, gate in gates.items() if gate))
 
-        of_passes = [acting(gates) for one in (each, reference) for gates in (one.gates, one.encoded_with)]
-        return *of_passes, each.region, self._branch, self._guided(), tuple(call.sample.shape)
+        of_passes = [acting(gates) for each in passes for gates in (each.gates, each.encoded_with)]
+        regions = [each.region for each in passes]
+        return *of_passes, *regions, self._branch, self._guided(), tuple(call.sample.shape), call.sample.dtype
 
-    def _run_in_parts(self, passes: Sequence[Pass], call: DenoiserCall, batch: int) -> list[Any]:
-        at_once = len(passes) if self._max_batch is None else max(self._max_batch // batch, 1)
+    def _run_in_parts(
+        self, passes: Sequence[Pass], call: DenoiserCall, kind: str, keys: Sequence[Hashable]
+    ) -> list[Any]:
+        at_once = len(passes) if self._max_batch is None else max(self._max_batch // call.batch, 1)
         outputs: list[Any] = []
         done = 0
         while done < len(passes):
             part = passes[done : done + at_once]
             try:
-                outputs.append(self._run(part, call, batch))
+                with self._reusing(kind, keys[done : done + len(part)]):
+                    outputs.append(self._run(part, call))
             except torch.OutOfMemoryError:
                 if len(part) == 1:
                     raise
                 at_once = (len(part) + 1) // 2
-                self._max_batch = at_once * batch  # for the steps that follow, too
+                self._max_batch = at_once * call.batch  # for the steps that follow, too
                 continue
             done += len(part)
-            self.passes["full"] += len(part)
+            self.passes[kind] += len(part)
         return outputs
 
-    def _run(self, passes: Sequence[Pass], call: DenoiserCall, batch: int) -> Any:
+    def _reusing(self, kind: str, keys: Sequence[Hashable]) -> AbstractContextManager[None]:
+        if self._features is None:
+            return nullcontext()
+        return self._features.replaying(keys) if kind == "replay" else self._features.recording(keys, self._clock.step)
+
+    def _run(self, passes: Sequence[Pass], call: DenoiserCall) -> Any:
         self._bank.activate([each.gates for each in passes])
         inputs = call.for_passes(passes, self._prompts)
         self._bank.told(inputs.get("encoder_hidden_states"))
-        return self._slot.called(**inputs)
+        # what changes from step to step would be compiled anew each time
+        called = self._slot.called if self._features is None else self._slot.model
+        return called(**inputs)
 
     def _weights_of(self, passes: Sequence[Pass], noise_preds: Tensor) -> Tensor:
         weights = tuple(each.weight for each in passes)

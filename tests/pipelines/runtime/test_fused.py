@@ -74,11 +74,11 @@ def test_memory_that_runs_out_halves_the_batch(sd15, adapters, draw, error_of, m
         expected = draw(sd15)
     run_passes, tried = PlanRun._run, []
 
-    def small_memory(self, passes, call, batch):
+    def small_memory(self, passes, call):
         tried.append(len(passes))
         if len(passes) > 2:
             raise torch.OutOfMemoryError
-        return run_passes(self, passes, call, batch)
+        return run_passes(self, passes, call)
 
     monkeypatch.setattr(PlanRun, "_run", small_memory)
     with fused(sd15, Composite().plan(choices, 3), adapters) as run:
@@ -86,7 +86,7 @@ def test_memory_that_runs_out_halves_the_batch(sd15, adapters, draw, error_of, m
     assert tried == [3, 2, 1, 2, 1, 2, 1]  # learnt at the first step
     assert run.passes == {"full": 9}
 
-    def no_memory(self, passes, call, batch):
+    def no_memory(self, passes, call):
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(PlanRun, "_run", no_memory)
