@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipelines.plan import Combine, FusionPlan, Pass, Predictions, StepState
-from pipelines.refresh import refreshes
+from pipelines.plan import Combine, FusionPlan, Pass, Predictions, StepState, weighted_mean
+from pipelines.refresh import affordable, evenly, rotation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,19 +28,40 @@ def contribution_plan(
     Every adapter has its own encoding of the prompt, the base a plain one. With a `budget` (passes per step on average)
     adapters take turns in running, and the others keep their distance to the base; SettingError if it cannot be met.
     """
+    return _beside(Pass({}), adapters, num_inference_steps, combine, budget)
+
+
+def mean_plan(adapters: Sequence[AdapterChoice], num_inference_steps: int, budget: float) -> FusionPlan:
+    """Each adapter alone, for their mean, by turns within a `budget`.
+
+    In between each keeps its distance to one pass with all adapters, which runs at every step and is not in the mean.
+    """
+    together = Pass({choice.name: choice.strength for choice in adapters}, weight=0.0)
+    return _beside(together, adapters, num_inference_steps, weighted_mean, budget)
+
+
+def _beside(
+    reference: Pass, adapters: Sequence[AdapterChoice], num_inference_steps: int, combine: Combine, budget: float
+) -> FusionPlan:
     gates = [{choice.name: choice.strength} for choice in adapters]
-    names = tuple(choice.name for choice in adapters)
-    if len(gates) == 1:
+    names, n = tuple(choice.name for choice in adapters), len(adapters)
+    if n == 1:
         alone = (Pass(gates[0]),)
         return FusionPlan(names, lambda state: alone, (gates[0],))
-    turns = refreshes(len(gates), num_inference_steps, budget)
+    turns = (n,) * num_inference_steps
+    if budget:
+        full = affordable(n, num_inference_steps, budget, share=0.0, reference=1.0)
+        turns = evenly(n, num_inference_steps, full)
+    last = rotation(turns, n)
 
     def schedule(state: StepState) -> Sequence[Pass]:
-        running = turns[min(state.index, len(turns) - 1)]
-        reuse = [Pass(each, reuse="full" if index in running else "delta") for index, each in enumerate(gates)]
-        return Pass({}), *reuse
+        step = min(state.index, num_inference_steps - 1)
+        running = {(last[step] - k) % n for k in range(turns[step])}
+        own = [Pass(each, reuse="full" if index in running else "delta") for index, each in enumerate(gates)]
+        return reference, *own
 
-    return FusionPlan(names, schedule, ({}, *gates), combine)
+    cost = 1 + sum(turns) / num_inference_steps
+    return FusionPlan(names, schedule, (reference.gates, *gates), combine, predicted_cost=cost)
 
 
 def contributions(predictions: Predictions) -> tuple[Tensor, Tensor]:

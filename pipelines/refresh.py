@@ -1,32 +1,70 @@
-"""Which adapters compute their contribution anew at which step, so that a run costs no more passes than allowed."""
+"""Which passes run in full at which step, so that a run costs no more than allowed.
+
+A run is planned in turns: how many of the N adapters compute their pass in full at each step, the others reusing an
+earlier one. At the first step all do, as there is nothing to reuse. Costs are in full passes per step, on average.
+"""
 
 from __future__ import annotations
 
+from itertools import accumulate, pairwise
+
 from pipelines.errors import SettingError
 
+Turns = tuple[int, ...]  # adapters in full, for each step
 
-def refreshes(adapters: int, num_inference_steps: int, budget: float) -> tuple[frozenset[int], ...]:
-    """For each step the adapters that run in full beside the one pass that always does; the others reuse a delta.
+# shares of a run and the steps between refreshes in them (arXiv:2502.04923, c1 = 2, c2 = 3)
+RHYTHM = ((0.0, 0.375, 2), (0.375, 0.875, 3), (0.875, 1.0, 2))
 
-    `budget` is the most passes per step, on average over the run; 0 is no limit. All run at the first step, then they
-    take turns, evenly spaced. Raises SettingError for a budget below the 1 + N / T that the first step alone needs.
+
+def affordable(adapters: int, num_inference_steps: int, budget: float, *, share: float, reference: float) -> int:
+    """Full passes of adapters that a budget leaves after the first step.
+
+    A reused pass costs `share` of a full one, and `reference` is the cost per step of what always runs beside the
+    adapters. Raises SettingError for a budget that the first step and the reused passes exceed by themselves.
     """
-    everyone = frozenset(range(adapters))
-    if budget == 0 or budget >= 1 + adapters:
-        return (everyone,) * num_inference_steps
-    least = 1 + adapters / num_inference_steps
-    spare = (budget - least) * num_inference_steps + 1e-9
-    if spare < 0:
+    n, steps = adapters, num_inference_steps
+    least = reference + (n + (steps - 1) * n * share) / steps
+    if budget < least - 1e-9:
         raise SettingError(
             "the budget cannot be met",
-            expected=f"at least {least:.2f} passes per step for {adapters} adapters in {num_inference_steps} steps",
+            expected=f"at least {least:.2f} passes per step for {n} adapters in {steps} steps",
             found=f"{budget:g}",
             remedy="Allow more, take more steps or fewer adapters, or choose a method of one pass such as merge.",
         )
-    turns: list[frozenset[int]] = [everyone]
-    taken = 0
+    return min(int((budget - least) * steps / (1 - share) + 1e-9), n * (steps - 1))
+
+
+def evenly(adapters: int, num_inference_steps: int, full: int) -> Turns:
+    """All at the first step and `full` passes spaced evenly over the others."""
+    marks = [full * step // max(num_inference_steps - 1, 1) for step in range(num_inference_steps)]
+    return adapters, *(after - before for before, after in pairwise(marks))
+
+
+def rhythmically(adapters: int, num_inference_steps: int, full: int) -> Turns:
+    """All at the first step and `full` passes over the others, as dense as the published rhythm is in each part."""
+    density = [0.0]
     for step in range(1, num_inference_steps):
-        until = int(spare * step / (num_inference_steps - 1))
-        turns.append(frozenset(turn % adapters for turn in range(taken, until)))
-        taken = until
-    return tuple(turns)
+        density.append(next(1 / every for _, end, every in RHYTHM if step < end * num_inference_steps or end == 1.0))
+    total = sum(density) or 1.0
+    marks = [int(full * sofar / total + 1e-9) for sofar in accumulate(density)]
+    turns = [min(after - before, adapters) for before, after in pairwise(marks)]
+    return adapters, *turns
+
+
+def published(adapters: int, num_inference_steps: int, interval: int) -> Turns:
+    """One at every refresh and none in between: every `interval` steps, or in the published rhythm if that is 0.
+
+    With an interval of 1 nothing is reused: all run at every step.
+    """
+    if interval == 1:
+        return (adapters,) * num_inference_steps
+    parts = RHYTHM if interval == 0 else ((0.0, 1.0, interval),)
+    refreshes: set[int] = set()
+    for start, end, every in parts:
+        refreshes |= set(range(int(start * num_inference_steps), int(end * num_inference_steps), every))
+    return adapters, *(int(step in refreshes) for step in range(1, num_inference_steps))
+
+
+def rotation(turns: Turns, adapters: int) -> Turns:
+    """How far the rotation has come at each step: by one for each pass in full, or by one where all run."""
+    return tuple(accumulate((0 if step == 0 else turn if turn < adapters else 1) for step, turn in enumerate(turns)))

@@ -12,6 +12,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _cache_of_its_own(tmp_path_factory):
+    """What programs keep from one start to the next is kept from the person's own."""
+    os.environ["LOOM_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def write_lora():
     """Writes a small random LoRA in the PEFT layout, for the attention layers of `tiny_pocket`, with its sidecar."""

@@ -58,11 +58,28 @@ class PlanRun:
         self._place: tuple[int, int] = (-1, -1)  # run and step of the last call
         self._branch = 0  # how many calls came before it in the same step
         self._grid: tuple[int, int] | None = None
+        self._calls = 0
+        self._replay_share = 0.0
         self._deltas = OutputDeltas()
         self._features = None
         if plan.replay is not None:
             self._features = FeatureCache(slot.model, plan.replay.branch, plan.replay.max_age)
         self._memory: dict[str, Any] = {}
+
+    @property
+    def cost(self) -> float | None:
+        """Full passes per call of the pipeline so far, a replayed one counted at its share; None before the first.
+
+        Shares are known where the plan had a budget to keep; else a replayed pass is counted as nothing.
+        """
+        if not self._calls:
+            return None
+        return (self.passes["full"] + self._replay_share * self.passes["replay"]) / self._calls
+
+    @property
+    def predicted_cost(self) -> float | None:
+        """What the plan meant to spend per step; None where it had nothing to spare."""
+        return self._plan.predicted_cost
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         call = DenoiserCall.of(self._slot, dict(zip(self._parameters, args, strict=False)) | kwargs)
@@ -71,6 +88,7 @@ class PlanRun:
         self._bank.at(state, self._grid)
         passes = self._plan.schedule(state)
         output, noise_preds = self._predict(passes, call)
+        self._calls += 1
         predictions = Predictions(
             noise_preds=noise_preds,
             weights=self._weights_of(passes, noise_preds),
@@ -93,8 +111,8 @@ class PlanRun:
             self._memory.clear()
             self._grid = call.grid()
             if self._given.at_cost is not None and self._given.replay is not None:
-                share = replay_share(self._slot.model, self._given.replay, call.arguments)
-                self._plan = self._given.at_cost(share)
+                self._replay_share = replay_share(self._slot.model, self._given.replay, call.arguments)
+                self._plan = self._given.at_cost(self._replay_share)
         self._branch = self._branch + 1 if place == self._place else 0
         self._place = place
 

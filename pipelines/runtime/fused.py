@@ -48,12 +48,14 @@ def fused(
             expected=f"all of {', '.join(plan.adapters)}",
             found=", ".join(adapters) or "no adapter",
         )
-    slot = denoiser_of(pipe)
     if is_fused(pipe):
         raise BaseModelError(
             "this pipeline is running a plan already",
             remedy="Leave the outer `with fused(...)` first, or plan for both.",
         )
+    if plan.settle is not None:
+        plan = plan.settle(pipe, adapters)
+    slot = denoiser_of(pipe)
     bank = AdapterBank(pipe) if bank is None else bank
     with ExitStack() as stack:
         chosen: Mapping[str, Adapter] = {name: adapters[name] for name in plan.adapters}

@@ -25,8 +25,7 @@ def replay_share(model: Any, replay: Replay, arguments: Mapping[str, Any]) -> fl
     """
     shapes = _described(arguments)
     config = json.dumps(dict(model.config), sort_keys=True, default=str)
-    kind: Any = type(model)
-    return _counted(kind, config, _Model(model.config), replay.branch, shapes)
+    return _counted(cast("Any", type(model)), config, _Model(model.config), replay.branch, shapes)
 
 
 class _Model:
