@@ -31,29 +31,22 @@ def controlled(choices: Choices, compose: Compose) -> FusionPlan:
     if not any(choice.controlled for choice in choices):
         return compose(choices) if choices else base_plan()
     plan = _controlled(choices, compose)
-    return replace(
-        plan,
-        settle=plan.settle and (lambda pipe, adapters: controlled(choices, _settled(compose, pipe, adapters))),
-        at_cost=plan.at_cost and (lambda share: controlled(choices, _at_cost(compose, share))),
-    )
 
+    def settle(pipe: Any, adapters: Mapping[str, Adapter]) -> FusionPlan:
+        def settled(cast: Choices) -> FusionPlan:
+            own = compose(cast)
+            return own.settle(pipe, adapters) if own.settle is not None else own
 
-def _settled(compose: Compose, pipe: Any, adapters: Mapping[str, Adapter]) -> Compose:
-    """A method's own plan as it settles it."""
+        return controlled(choices, settled)
 
-    def settled(choices: Choices) -> FusionPlan:
-        plan = compose(choices)
-        return plan.settle(pipe, adapters) if plan.settle is not None else plan
+    def at_cost(share: float) -> FusionPlan:
+        def known(cast: Choices) -> FusionPlan:
+            own = compose(cast)
+            return own.at_cost(share) if own.at_cost is not None else own
 
-    return settled
+        return controlled(choices, known)
 
-
-def _at_cost(compose: Compose, share: float) -> Compose:
-    def known(choices: Choices) -> FusionPlan:
-        plan = compose(choices)
-        return plan.at_cost(share) if plan.at_cost is not None else plan
-
-    return known
+    return replace(plan, settle=plan.settle and settle, at_cost=plan.at_cost and at_cost)
 
 
 def _controlled(choices: Choices, compose: Compose) -> FusionPlan:
