@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import OutputError
+from pipelines.errors import OutputError, RequestError
 from studio.record import GenerationRecord, pixels_sha256, save_png
 
 if TYPE_CHECKING:
@@ -27,6 +27,19 @@ def check_out(out: Path | None) -> None:
 def start_of_variation(record: GenerationRecord) -> GenerationRequest:
     """What to change to get something like this one picture, without the rest of its run."""
     return replace(record.request, seed=record.seed, num_images_per_prompt=1)
+
+
+def by_effect(studio: Studio, request: GenerationRequest, record: GenerationRecord | None) -> GenerationRequest:
+    """The request with strengths for the effects that it asks for; a record's own strengths are none."""
+    from studio.responses import by_effect
+
+    if record is not None and request.adapters == record.request.adapters:
+        raise RequestError(
+            "--linear reads the strengths of LoRAs that are given",
+            found="those of the picture, which are strengths already",
+            remedy="Name the LoRAs with --lora.",
+        )
+    return replace(request, adapters=by_effect(request.adapters, studio.library))
 
 
 def draw(studio: Studio, request: GenerationRequest, *, save: bool) -> list[Generation]:

@@ -22,6 +22,9 @@ def command(
     lora: Annotated[
         list[str] | None, typer.Option(metavar="NAME:STRENGTH", help="A LoRA of the library; repeatable.")
     ] = None,
+    linear: Annotated[
+        bool, typer.Option("--linear", help="Strengths are shares of each LoRA's effect, by `loom calibrate`.")
+    ] = False,
     method: Annotated[
         str | None, typer.Option(help="How LoRAs are fused: `loom methods` explains them (merge).")
     ] = None,
@@ -78,6 +81,8 @@ def command(
         AdapterLibrary(library_roots(library or [])),
         attention=attention or (record.attention if record else "default"),
     )
+    if linear:
+        request = drawing.by_effect(studio, request, record)
     if record is None:
         generations = drawing.draw(studio, request, save=out is None)
     elif given or flags or setting or attention:

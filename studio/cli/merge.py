@@ -36,6 +36,9 @@ def command(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; repeatable.")
     ] = None,
     rank: Annotated[int | None, typer.Option(min=1, help="Largest rank of the file (as many as there are).")] = None,
+    linear: Annotated[
+        bool, typer.Option("--linear", help="Strengths are shares of each LoRA's effect, by `loom calibrate`.")
+    ] = False,
     text: Annotated[float, typer.Option(help="Strength of the parts on text encoders, times the LoRA's own.")] = 1.0,
     layout: Annotated[Literal["peft", "kohya"], typer.Option("--format", help="Names in the file.")] = "peft",
     number_format: Annotated[NumberFormat, typer.Option("--dtype", help="Number format of the file.")] = "float16",
@@ -55,6 +58,7 @@ def command(
     from studio.cli.method_flags import chosen_settings
     from studio.cli.request_options import parse_pairs
     from studio.library import AdapterLibrary
+    from studio.responses import by_effect
     from studio.session import Studio, library_roots
 
     _check_out(out, overwrite=overwrite)
@@ -64,6 +68,8 @@ def command(
         settings.setdefault("rank", rank)
     studio = Studio(base, AdapterLibrary(library_roots(library or [])))
     choices, adapters = _chosen(studio, loras)
+    if linear:
+        choices = by_effect(choices, studio.library)
     result = exported(
         create(known, settings),
         choices,

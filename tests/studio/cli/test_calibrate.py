@@ -1,0 +1,50 @@
+"""`loom calibrate` and `--linear`: the curve beside the LoRA, and pictures at shares of its effect."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from studio import session
+from studio.cli.application import build
+from studio.record import read_record
+
+
+@pytest.fixture
+def loom(monkeypatch, tiny_pocket, write_lora, tmp_path):
+    monkeypatch.setattr(session, "library_roots", lambda folders=(): [tmp_path / "loras"])
+    write_lora(tmp_path / "loras" / "fox.safetensors", triggers="fox")
+    monkeypatch.chdir(tmp_path)
+    return lambda *args: CliRunner().invoke(build(), [*map(str, args), "--base", str(tiny_pocket)])
+
+
+def test_a_lora_is_calibrated_and_drawn_by_its_effect(loom, tmp_path):
+    done = loom("calibrate", "fox", "--pictures", 2, "--steps", 2, "--json")
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert said["path"].endswith("fox.response.json")
+    assert said["effects"][0] == 0.0
+    assert said["effects"][said["strengths"].index(1.0)] == pytest.approx(1.0)
+    done = loom("generate", "a fox", "--lora", "fox:0.4", "--linear", "--steps", 2, "--out", "fox.png")
+    assert done.exit_code == 0, done.output
+    strength = read_record(tmp_path / "fox.png").request.adapters[0].strength
+    assert strength != 0.4
+    assert 0.0 < strength < 1.0
+    again = loom("generate", "--from", "fox.png", "--linear", "--out", "again.png")
+    assert "strengths already" in again.stderr
+    merged = loom("merge", "fox:0.4", "--linear", "--out", "half.safetensors", "--json")
+    assert json.loads(merged.stdout)["recipe"]["adapters"][0]["strength"] == pytest.approx(strength)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["generate", "a fox", "--lora", "fox:0.4", "--linear"], "loom calibrate fox"),
+        (["calibrate", "wolf"], "no LoRA called wolf"),
+        (["calibrate", "fox", "--measure", "judge"], "does not know fox"),
+    ],
+)
+def test_what_is_missing_is_said(loom, args, words):
+    done = loom(*args)
+    assert done.exit_code == 2
+    assert words in done.stderr
