@@ -13,6 +13,7 @@ from studio.pocket.compose import run as runs
 from studio.pocket.compose.drawing import Sampling
 from studio.pocket.compose.references import REFERENCES
 from studio.pocket.compose.sets import SEEDS, SIZES, TEST_SETS, sets_of, write_sets
+from studio.pocket.compose.sharing import shared_device
 from studio.pocket.concepts import CONCEPTS
 
 
@@ -54,6 +55,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--half", action="store_true", help="draw in float16")
     parser.add_argument("--processes", type=int, default=1, help="0: draw in this one")
+    parser.add_argument("--mps", action="store_true", help="share an NVIDIA GPU by the multi-process service")
     parser.add_argument("--start", default="fork", choices=("fork", "spawn"), help="how processes begin")
     parser.add_argument("--seconds", type=float, help="begin no job after so long")
     parser.add_argument("--clock", default="", help="sizes k for which one process alone times every contestant")
@@ -94,7 +96,8 @@ def _run(arguments: argparse.Namespace) -> int:
         adapters=arguments.adapters,
     )
     sampling = Sampling(arguments.steps, arguments.guidance)
-    missing = runs.run(todo, machine, sampling, arguments.out)
+    with shared_device(arguments.mps):
+        missing = runs.run(todo, machine, sampling, arguments.out)
     if arguments.clock:
         timed = [each for each in sets if str(each.k) in arguments.clock.split(",")]
         runs.clock(names, timed, arguments.seeds, machine, sampling, arguments.out)

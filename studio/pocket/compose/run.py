@@ -57,7 +57,7 @@ def run(jobs: Sequence[Job], machine: Machine, sampling: Sampling, out: Path) ->
     print(json.dumps({"jobs": len(jobs), "left": len(left), "of_peft": len(queues[1])}), flush=True)
     if not left:
         return 0
-    context = multiprocessing.get_context(machine.start)
+    context: Any = multiprocessing.get_context(machine.start)
     taken = [context.Value("i", 0) for _ in queues]
     for_peft = max(1, round(machine.processes * PEFT_SHARE))
     started = time.monotonic()
@@ -159,9 +159,8 @@ def clock(
 ) -> None:
     """Time every contestant on the first set of each size while nothing else runs; the second drawing counts."""
     first = list({asked.k: asked for asked in reversed(sets)}.values())
-    child = multiprocessing.get_context(machine.start).Process(
-        target=_clock, args=(contestants, first, seeds, machine, sampling, out / "jobs")
-    )
+    context: Any = multiprocessing.get_context(machine.start)
+    child = context.Process(target=_clock, args=(contestants, first, seeds, machine, sampling, out / "jobs"))
     child.start()
     child.join()
 
