@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from pipelines.adapters.file_keys import FileModule, ParsedKeys
 from pipelines.adapters.hostile_text import display_names, display_text
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from pipelines.adapters.safetensors_file import SafetensorsFile
     from pipelines.adapters.target import BaseTarget
 
+MagnitudeAxis: TypeAlias = Literal["output", "input"]
 _Number = TypeVar("_Number", int, float)
-_BESIDE_WEIGHTS = {"alpha", "scalar"}
+_BESIDE_WEIGHTS = {"alpha", "scalar", "magnitude"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,15 @@ class UsableModule:
     alpha: float | None
     scale: float
     places: tuple[Place, ...]
+    magnitude: MagnitudeAxis | None = None
+
+    @property
+    def kind_name(self) -> str:
+        """As a receipt calls it: lora, tucker, loha, dora, dora loha ..."""
+        name = "tucker" if "mid" in self.module.keys else self.kind.name
+        if self.magnitude is None:
+            return name
+        return "dora" if name == "lora" else f"dora {name}"
 
 
 @dataclass
@@ -47,7 +57,7 @@ class _Component:
 
     def receipt(self) -> ComponentReceipt:
         places = [place.path for each in self.usable for place in each.places]
-        kinds = [("tucker" if "mid" in each.module.keys else each.kind.name) for each in self.usable]
+        kinds = [each.kind_name for each in self.usable]
         alphas = [each.alpha for each in self.usable if each.alpha is not None]
         return ComponentReceipt(
             matched=tuple(places or [display_text(each.module.name) for each in self.usable]),
@@ -64,7 +74,7 @@ class _Component:
 
 @dataclass(frozen=True)
 class Examined:
-    """The outcome for a whole file. `dora` names modules that also rescale the base's weight."""
+    """The outcome for a whole file. `dora` names modules that are to rescale the base's weight and do not say how."""
 
     usable: tuple[UsableModule, ...]
     receipts: Mapping[str, ComponentReceipt]
@@ -86,11 +96,9 @@ def examine(
         into = components.setdefault(module.component, _Component())
         into.non_finite += [display_text(key) for key in module.keys.values() if key in non_finite]
         configured = peft.get(module.component, peft.get(""))
-        if "magnitude" in module.keys or (configured is not None and configured.dora):
+        if configured is not None and configured.dora and "magnitude" not in module.keys:
             dora.append(display_text(module.name))
-            into.ignored.append(
-                Ignored(dora[-1], "dora: it also rescales the base's own weight, which is not an addition")
-            )
+            into.ignored.append(Ignored(dora[-1], "dora: the magnitudes that it rescales the weight to are missing"))
             continue
         kind = supported_kind(module.keys)
         into.ignored += _beside(file, module, kind)
@@ -99,8 +107,13 @@ def examine(
         shape = _measured(file, module, kind, limits)
         alpha, scale = _scale(file, module, shape, configured, limits)
         places = _fitting(module, shape, target, into)
+        magnitude = _magnitude_axis(file, module, shape)
+        if magnitude == "input" and any(place.rows for place in places):
+            reason = "dora: norms over the inputs of a layer that this base has in several parts"
+            into.ignored.append(Ignored(display_text(module.name), reason))
+            continue
         if places or target is None:
-            into.usable.append(UsableModule(module, kind, shape, alpha, scale, places))
+            into.usable.append(UsableModule(module, kind, shape, alpha, scale, places, magnitude))
     usable = tuple(each for component in components.values() for each in component.usable)
     _check_whole(file, usable, limits)
     receipts = {name: components[name].receipt() for name in sorted(components)}
@@ -164,6 +177,29 @@ def _scale(
             remedy="The file was damaged or made to deceive; do not use it",
         )
     return alpha, scale
+
+
+def _magnitude_axis(file: SafetensorsFile, module: FileModule, shape: UpdateShape) -> MagnitudeAxis | None:
+    """What the magnitudes of a DoRA are norms of, from their shape; None for a module without any.
+
+    LyCORIS writes [out 1 ...], and [1 in ...] in older files; PEFT writes [out], and [1 out 1 1] for a convolution.
+    """
+    key = module.keys.get("magnitude")
+    if key is None:
+        return None
+    found = file.header.shapes[key]
+    count = math.prod(found)
+    inputs = shape.inputs // math.prod(shape.kernel or (1,))
+    of_output = len(found) == 1 or "lora_magnitude_vector" in key or found[0] != 1 or shape.out == 1
+    if count == max(found) == (shape.out if of_output else inputs):
+        return "output" if of_output else "input"
+    raise AdapterFileError(
+        f"{display_text(file.path.name)} has magnitudes that do not fit its update in {display_text(module.name)}",
+        path=file.path,
+        expected=f"one for each of {shape.out} outputs or {inputs} inputs",
+        found=f"a tensor of shape {list(found)}",
+        remedy="The file is damaged: get it again",
+    )
 
 
 def _number(file: SafetensorsFile, module: FileModule, part: str) -> float:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from pipelines.adapters.base_family import BaseFamily, detect_base_family
 from pipelines.adapters.dialect import all_dialects, choose_dialect
 from pipelines.adapters.examine import Examined, UsableModule, examine
-from pipelines.adapters.factors import Adapter, LoraFactors
+from pipelines.adapters.factors import Adapter, LoraFactors, Magnitude
 from pipelines.adapters.file_keys import ParsedKeys
 from pipelines.adapters.hostile_text import display_names, display_text
 from pipelines.adapters.limits import DEFAULT_LIMITS, Limits
+from pipelines.adapters.places import Place
 from pipelines.adapters.receipt import Ignored, Receipt, WrongShape
 from pipelines.adapters.safetensors_file import SafetensorsFile, read, read_tensors
 from pipelines.adapters.scales import peft_scales
@@ -24,9 +25,7 @@ from pipelines.errors import AdapterMatchError
 if TYPE_CHECKING:
     from torch import Tensor
 
-_DORA_REMEDY = (
-    "DoRA also rescales the base's own weight, so it cannot be added to other LoRAs; ask the author for a plain LoRA"
-)
+_DORA_REMEDY = "Without its magnitudes it would act as another LoRA than the one trained: ask for the whole file"
 # The layers that take the picture in: a control LoRA wants them wider, which would change the base itself.
 _INPUT_LAYERS = ("x_embedder", "conv_in", "pos_embed.proj")
 
@@ -46,8 +45,8 @@ def load_adapter(
     """The LoRA at a path, or in a dictionary of tensors, as float32 factors on the modules of `target`.
 
     Raises AdapterFileError for a file that cannot be trusted, AdapterMatchError for one that fits nothing of the base,
-    was made for another family, wants to widen the base's input, or is a DoRA. What fits in part is loaded; the receipt
-    says which part.
+    was made for another family, wants to widen the base's input, or is a DoRA without its magnitudes. What fits in part
+    is loaded; the receipt says which part.
     """
     file = read_tensors(source, limits=limits) if isinstance(source, Mapping) else read(source, limits)
     found = _understand(file, target, limits)
@@ -61,7 +60,7 @@ def load_adapter(
 
 
 def inspect_adapter(path: str | Path, target: BaseTarget | None = None, limits: Limits = DEFAULT_LIMITS) -> Receipt:
-    """The receipt of a file, also of one that `load_adapter` would refuse for NaN, DoRA or not fitting `target`.
+    """The receipt of a file, also of one that `load_adapter` would refuse for NaN or not fitting `target`.
 
     Without a base it tells dialect, family, ranks and scales. Raises AdapterFileError, and AdapterMatchError for a file
     without any adapter in it.
@@ -110,8 +109,21 @@ def _factors(file: SafetensorsFile, usable: UsableModule, target: BaseTarget) ->
     for place in usable.places:
         up, down = take_rows(whole, place.rows) if place.rows else whole
         base = shapes[place.path].weight
-        factors[place.path] = LoraFactors(down.contiguous().reshape(-1, *base[1:]), up.contiguous())
+        magnitude = _magnitude(file, usable, place)
+        factors[place.path] = LoraFactors(down.contiguous().reshape(-1, *base[1:]), up.contiguous(), magnitude)
     return factors
+
+
+def _magnitude(file: SafetensorsFile, usable: UsableModule, place: Place) -> Magnitude | None:
+    """The magnitudes of a DoRA that belong to one module of the base."""
+    import torch
+
+    if usable.magnitude is None:
+        return None
+    values = file.tensors[usable.module.keys["magnitude"]].float().flatten()
+    if place.rows:
+        values = torch.cat([values[start:end] for start, end in place.rows])
+    return Magnitude(values.contiguous(), usable.magnitude)
 
 
 def _check_match(found: _Understood, target: BaseTarget) -> None:
@@ -120,10 +132,10 @@ def _check_match(found: _Understood, target: BaseTarget) -> None:
     shown = display_text(file.path.name)
     if found.examined.dora:
         raise AdapterMatchError(
-            f"{shown} is a DoRA",
+            f"{shown} is a DoRA without its magnitudes",
             path=file.path,
-            expected="an update that adds to the weight",
-            found=f"rescaled weights in {len(found.examined.dora)} modules: {display_names(found.examined.dora)}",
+            expected="a dora_scale or lora_magnitude_vector for every module",
+            found=f"none for {len(found.examined.dora)} modules: {display_names(found.examined.dora)}",
             remedy=_DORA_REMEDY,
         )
     wrong = [each for part in receipt.components.values() for each in part.wrong_shape]

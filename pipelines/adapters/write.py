@@ -57,8 +57,9 @@ def save_adapter(
     `peft` is what diffusers writes; `kohya` has underscored diffusers paths and alpha tensors, as A1111, ComfyUI and
     sd-scripts read them. `dtype` casts the weights, the default keeps float32. `metadata` overrides or adds header
     fields, such as `modelspec.title`, `modelspec.trigger_phrase` or `modelspec.date`. Raises OutputError if the file
-    could not be written; then nothing is left of it.
+    could not be written; then nothing is left of it. Raises AdapterMatchError for a DoRA.
     """
+    adapter.check_additive()
     tensors = {key: value.to(dtype or value.dtype) for key, value in _tensors(adapter, layout).items()}
     header = {**standard_metadata(adapter, layout), **(metadata or {})}
     blob = _with_metadata(save(tensors), header)

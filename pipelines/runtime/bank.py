@@ -15,10 +15,11 @@ from pipelines.errors import AdapterMatchError
 from pipelines.plan import Gates
 from pipelines.runtime.block_groups import BlockGroups
 from pipelines.runtime.gates import Stack
-from pipelines.runtime.layers import LowRankLayer, PlacedFactors, Update
+from pipelines.runtime.layers import LowRankLayer
 from pipelines.runtime.placement import carries, layer_for, place, replace
 from pipelines.runtime.rules import LayerRule, LayerSite, RunState, sites_of
 from pipelines.runtime.targets import denoiser_of, is_compiled, text_encoders_of
+from pipelines.runtime.update import PlacedFactors, Update
 
 if TYPE_CHECKING:
     from pipelines.adapters.factors import Adapter, LoraFactors
@@ -48,7 +49,7 @@ class ModelBank:
         self._active: Stack | None = None
         self._blocks: dict[str, Mapping[str, float]] = {}  # of the run's adapters
         self._factors: dict[Stack, Tensor] = {}  # of the run's stacks
-        self._rule: Any = None  # the `output` of the run's LayerRule
+        self._rule: Any = None  # the run's LayerRule
         self._run = RunState()
         self._fixed: tuple[str, ...] | None = None  # the set of a run in a compiled model
         self._graphed: tuple[str, ...] = ()  # the set that the last compiled graph was made for
@@ -124,7 +125,7 @@ class ModelBank:
             self._groups.check(choice.name, choice.blocks)
         self._blocks = {choice.name: choice.blocks for choice in controls if choice.blocks}
         if rule is not None:  # it may read the step and keep tensors, which no graph could hold
-            self._rule = cast("Any", torch.compiler).disable(rule.output) if compiled else rule.output
+            self._rule = cast("Any", torch.compiler).disable(rule.__call__) if compiled else rule
         if compiled:
             self._fixed = self._graphed = self._covering(names)
             if self._fixed:

@@ -80,7 +80,7 @@ def scaled_by_blocks(
 ) -> dict[str, Adapter]:
     """The adapters with the blocks of their choices inside their factors, for methods that fuse them before drawing.
 
-    Raises RequestError for blocks that the model does not have.
+    Raises RequestError for blocks that the model does not have, AdapterMatchError for a DoRA.
     """
     blocks = {choice.name: choice.blocks for choice in choices if choice.blocks and choice.name in adapters}
     groups = BlockGroups(model) if blocks else None
@@ -88,6 +88,7 @@ def scaled_by_blocks(
     for name, its in blocks.items():
         assert groups is not None
         groups.check(name, its)
+        adapters[name].check_additive()
         adapter, on_text = adapters[name], its.get(TEXT, 1.0)
         scaled[name] = replace(
             adapter,

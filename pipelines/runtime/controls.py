@@ -50,9 +50,14 @@ class ControlledRule(LayerRule):
         self._regions, self._exempt, self._inner = regions, exempt, inner
         self._masks: dict[tuple[object, ...], Tensor] = {}
 
-    def output(self, site: LayerSite, x: Tensor, y: Tensor, h: Tensor) -> Tensor:
+    def __call__(self, site: LayerSite, x: Tensor, y: Tensor, h: Tensor) -> Tensor:
+        mask = None
         if site.state is not None and not self._regions.keys().isdisjoint(site.names):
-            h = h * self._mask(site, h)
+            mask = self._mask(site, h)
+            h = h * mask
+        return self.output(site, x, site.regained(x, y, mask), h)
+
+    def output(self, site: LayerSite, x: Tensor, y: Tensor, h: Tensor) -> Tensor:
         if self._inner is None:
             return site.add(y, site.gated(h))
         if not self._exempt.isdisjoint(site.names):

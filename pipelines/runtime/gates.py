@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from pipelines.plan import Gates
-from pipelines.runtime.layers import LowRankLayer, Update
+from pipelines.runtime.layers import LowRankLayer
+from pipelines.runtime.update import Update
 
 
 class Stack:

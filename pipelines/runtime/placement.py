@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from pipelines.errors import AdapterMatchError
-from pipelines.runtime.layers import LowRankConv, LowRankLayer, LowRankLinear, PlacedFactors
+from pipelines.runtime.dora import column_scale
+from pipelines.runtime.layers import LowRankConv, LowRankLayer, LowRankLinear
+from pipelines.runtime.update import Gain, PlacedFactors
 
 if TYPE_CHECKING:
     from pipelines.adapters.factors import LoraFactors
@@ -47,12 +49,14 @@ def place(name: str, path: str, factors: LoraFactors, module: nn.Module, device:
             remedy="Load the adapter with this pipeline as its target.",
         )
     up = factors.up.reshape(out, len(down)).t()
-    return _beside(module, device, down.view(-1, *into), up)
+    if factors.magnitude is None:
+        return _beside(module, device, down.view(-1, *into), up)
+    return _place_dora(name, path, factors, module, device)
 
 
 def replace(placed: PlacedFactors, module: nn.Module, device: torch.device) -> PlacedFactors:
     """Factors that were placed before, where the module runs now."""
-    return _beside(module, device, placed.down, placed.up)
+    return _beside(module, device, placed.down, placed.up, placed.gain)
 
 
 def shape_of(module: Any) -> tuple[torch.Size, int]:
@@ -62,7 +66,40 @@ def shape_of(module: Any) -> tuple[torch.Size, int]:
     return torch.Size((module.in_features,)), module.out_features
 
 
-def _beside(module: nn.Module, device: torch.device, down: Tensor, up: Tensor) -> PlacedFactors:
+def _place_dora(name: str, path: str, factors: LoraFactors, module: nn.Module, device: torch.device) -> PlacedFactors:
+    """A DoRA in its two parts. Raises AdapterMatchError where the base's own weight cannot be read or does not fit."""
+    weight, magnitude = cast("Tensor", module.weight), factors.magnitude
+    into, out = shape_of(module)
+    sides = {"output": out, "input": into[0]}
+    if weight.is_meta or weight.dtype not in _DTYPES or weight.shape != (out, *into):
+        raise AdapterMatchError(
+            f"adapter {name} is a DoRA, which needs the base's own weight at {path}",
+            expected=f"plain numbers of shape {[out, *into]}",
+            found="one that is offloaded" if weight.is_meta else f"{list(weight.shape)} of {weight.dtype}",
+            remedy="Load the base without quantisation and without sequential offloading, or take a plain LoRA.",
+        )
+    assert magnitude is not None
+    if len(magnitude.values) != sides[magnitude.of]:
+        raise AdapterMatchError(
+            f"adapter {name} does not fit the base model at {path}",
+            expected=f"{sides[magnitude.of]} magnitudes",
+            found=str(len(magnitude.values)),
+            remedy="Load the adapter with this pipeline as its target.",
+        )
+    scale = column_scale(factors, weight.detach())
+    down, up = factors.down.to(scale.device).view(-1, *into), factors.up.to(scale.device).view(out, -1).t()
+    if magnitude.of == "output":
+        up = up * scale
+    else:
+        down = down * scale.view(-1, *(1,) * (len(into) - 1))
+    return _beside(module, device, down, up, Gain(scale - 1.0, magnitude.of == "output"))
+
+
+def _beside(
+    module: nn.Module, device: torch.device, down: Tensor, up: Tensor, gain: Gain | None = None
+) -> PlacedFactors:
     weight: Any = module.weight
     dtype = weight.dtype if weight.dtype in _DTYPES else torch.bfloat16  # quantised weights are computed in bfloat16
-    return PlacedFactors(down.to(device, dtype).contiguous(), up.to(device, dtype).contiguous())
+    if gain is not None:
+        gain = Gain(gain.values.to(device), gain.of_output)  # in float32, as it is the small difference of two norms
+    return PlacedFactors(down.to(device, dtype).contiguous(), up.to(device, dtype).contiguous(), gain)

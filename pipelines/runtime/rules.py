@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from pipelines.runtime.layers import LowRankLayer, Update
+    from pipelines.runtime.layers import LowRankLayer
+    from pipelines.runtime.update import Update
     from pipelines.step_state import StepState
 
 
@@ -89,6 +90,10 @@ class LayerSite:
         """y + B h, as a tensor of its own: y [... d_out] or [b d_out h w]."""
         return self.layer.added(y, h, self.up)
 
+    def regained(self, x: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
+        """y with what the DoRAs of the layer add to the base's own weight under their gates; y itself without any."""
+        return self.layer.regained(x, y, self.update, mask) if self.update.gains else y
+
     def contribution(self, name: str, h: Tensor) -> Tensor:
         """y_k = B_k h_k of one adapter, in the shape of the layer's output."""
         its = self.slices[self.names.index(name)]
@@ -103,6 +108,10 @@ class LayerRule:
     """
 
     text_encoders: bool = False  # whether the rule acts on the text encoders, too
+
+    def __call__(self, site: LayerSite, x: Tensor, y: Tensor, h: Tensor) -> Tensor:
+        """What a layer asks: `output`, with what DoRAs add to the base's own weight inside of y."""
+        return self.output(site, x, site.regained(x, y), h)
 
     def gate(self, site: LayerSite, x: Tensor, h: Tensor) -> Tensor:
         """A multiplier that broadcasts to h = A x, on top of the gates.

@@ -37,9 +37,12 @@ class Layer:
 def layers_of(adapters: Mapping[str, Adapter], strengths: Mapping[str, float]) -> Iterator[Layer]:
     """Every layer that at least one adapter of a strength other than zero has.
 
-    Raises AdapterMatchError where two adapters disagree about the shape of a layer, as those of two bases do.
+    Raises AdapterMatchError where two adapters disagree about the shape of a layer, as those of two bases do, and for a
+    DoRA.
     """
     active = {name: adapter for name, adapter in adapters.items() if strengths.get(name)}
+    for adapter in active.values():
+        adapter.check_additive()
     components = dict.fromkeys(component for adapter in active.values() for component in adapter.components)
     for component in components:
         having = {name: adapter.components.get(component, {}) for name, adapter in active.items()}

@@ -132,13 +132,69 @@ def test_lycoris_scalar_multiplies(load):
     close(factors, 0.5 * up @ down)
 
 
-@pytest.mark.parametrize("magnitude", ["dora_scale", "lora_magnitude_vector", "lora_magnitude_vector.default.weight"])
-def test_dora_is_refused_with_an_explanation(bases, lora, magnitude):
-    path = LINEAR[0]
+@pytest.mark.parametrize(
+    ("key", "shape", "of"),
+    [
+        ("dora_scale", (16,), "output"),
+        ("dora_scale", (16, 1), "output"),
+        ("dora_scale", (1, 16), "input"),
+        ("lora_magnitude_vector", (16,), "output"),
+        ("lora_magnitude_vector", (1, 16), "output"),
+        ("lora_magnitude_vector.default.weight", (16,), "output"),
+    ],
+)
+def test_a_dora_brings_its_magnitudes(bases, lora, key, shape, of):
+    path, values = LINEAR[0], torch.rand(16)
     file = lora(bases["sd15"], {("denoiser", path): f"unet.{path}"}, parts=("lora_A.weight", "lora_B.weight"))
-    file.tensors[f"unet.{path}.{magnitude}"] = torch.ones(16)
-    with pytest.raises(AdapterMatchError, match=r"is a DoRA.*rescales the base's own weight"):
-        load_adapter(file.tensors, name="a", target=bases["sd15"].target)
+    file.tensors[f"unet.{path}.{key}"] = values.view(shape)
+    adapter = load_adapter(file.tensors, name="a", target=bases["sd15"].target)
+    found = adapter.denoiser[path].magnitude
+    assert found.of == of
+    assert torch.equal(found.values, values)
+    assert adapter.dora == (path,)
+    assert adapter.receipt.components["denoiser"].kinds == {"dora": 1}
+    assert adapter.receipt.complete
+    for act in (adapter.denoiser[path].delta, lambda: adapter.denoiser[path].scaled(0.5)):
+        with pytest.raises(ValueError, match="DoRA"):
+            act()
+    with pytest.raises(AdapterMatchError, match=r"a is a DoRA.*rescales the base's own weight"):
+        adapter.check_additive()
+
+
+def test_magnitudes_of_a_convolution_are_told_apart(bases, lora):
+    """PEFT writes [1 out 1 1] where older LyCORIS writes [1 in 1 1]."""
+    path, (out, into) = CONV[0], CONV[1][:2]
+    for key, shape, of in (
+        ("lora_magnitude_vector", (1, out, 1, 1), "output"),
+        ("dora_scale", (1, into, 1, 1), "input"),
+    ):
+        file = lora(bases["sd15"], {("denoiser", path): f"unet.{path}"}, parts=("lora_A.weight", "lora_B.weight"))
+        file.tensors[f"unet.{path}.{key}"] = torch.ones(shape)
+        magnitude = load_adapter(file.tensors, name="a", target=bases["sd15"].target).denoiser[path].magnitude
+        assert (magnitude.of, len(magnitude.values)) == (of, max(shape))
+
+
+def test_magnitudes_of_a_fused_layer_go_with_their_rows(bases):
+    target, stem = bases["flux"].target, "lora_unet_double_blocks_0_img_attn_qkv"
+    places = [f"transformer_blocks.0.attn.to_{each}" for each in "qkv"]
+    out, into = target.components["denoiser"][places[0]].weight
+    tensors = {f"{stem}.lora_down.weight": torch.randn(2, into), f"{stem}.lora_up.weight": torch.randn(3 * out, 2)}
+    tensors[f"{stem}.dora_scale"] = torch.rand(3 * out, 1)
+    adapter = load_adapter(tensors, name="a", target=target)
+    found = torch.cat([adapter.denoiser[place].magnitude.values for place in places])
+    assert torch.equal(found, tensors[f"{stem}.dora_scale"].flatten())
+    tensors[f"{stem}.dora_scale"] = torch.rand(1, into)  # norms over rows that three layers hold between them
+    with pytest.raises(AdapterMatchError, match="norms over the inputs of a layer that this base has in several parts"):
+        load_adapter(tensors, name="a", target=target)
+
+
+def test_magnitudes_that_do_not_fit_are_an_error(bases, lora):
+    path = LINEAR[0]
+    for shape in ((15,), (16, 16), (1, 15)):
+        file = lora(bases["sd15"], {("denoiser", path): f"unet.{path}"}, parts=("lora_A.weight", "lora_B.weight"))
+        file.tensors[f"unet.{path}.dora_scale"] = torch.ones(shape)
+        with pytest.raises(AdapterFileError, match="magnitudes that do not fit"):
+            load_adapter(file.tensors, name="a", target=bases["sd15"].target)
 
 
 @pytest.mark.parametrize(("parts", "kind"), [

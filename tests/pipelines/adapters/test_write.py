@@ -3,15 +3,17 @@
 import errno
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from pipelines.adapters.factors import Magnitude
 from pipelines.adapters.load import load_adapter
 from pipelines.adapters.safetensors_file import read_header
 from pipelines.adapters.write import save_adapter
-from pipelines.errors import OutputError
+from pipelines.errors import AdapterMatchError, OutputError
 
 PREFIX = {"sd15": "unet", "sdxl": "unet", "sd3": "transformer", "flux": "transformer"}
 
@@ -107,6 +109,15 @@ def test_mixed_ranks_are_dynamic_in_kohyas_words(adapter_on, tmp_path):
 def test_half_precision_on_request(adapter_on, tmp_path):
     save_adapter(adapter_on("sd15"), tmp_path / "a.safetensors", dtype=torch.float16)
     assert {entry.dtype for entry in read_header(tmp_path / "a.safetensors").entries.values()} == {"F16"}
+
+
+def test_a_dora_is_not_written_as_something_else(adapter_on, tmp_path):
+    adapter = adapter_on("sd15")
+    path, factors = next(iter(adapter.denoiser.items()))
+    changed = {**adapter.denoiser, path: replace(factors, magnitude=Magnitude(torch.ones(len(factors.up))))}
+    with pytest.raises(AdapterMatchError, match="is a DoRA"):
+        save_adapter(replace(adapter, denoiser=changed), tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_same_adapter_writes_the_same_bytes(adapter_on, tmp_path):

@@ -142,8 +142,8 @@ def test_configuration_of_a_model_saved_alone_has_no_prefixes(load_with):
     assert load_with({"r": 4, "lora_alpha": 8, "alpha_pattern": {"to_k": 1}}) == (2.0, 0.5)
 
 
-def test_dora_in_the_configuration_is_refused(load_with):
-    with pytest.raises(AdapterMatchError, match="is a DoRA"):
+def test_a_dora_of_the_configuration_without_magnitudes_is_refused(load_with):
+    with pytest.raises(AdapterMatchError, match="is a DoRA without its magnitudes"):
         load_with({**CONFIG, "unet.use_dora": True})
 
 
