@@ -62,7 +62,23 @@ def _controlled(choices: Choices, compose: Compose) -> FusionPlan:
         else:
             plans = [_restricted(plan, {choice.name for choice in cast}) for cast in casts]
         plan = _blended(plans, regions)
-    return replace(plan, adapters=tuple(choice.name for choice in choices), controls=choices)
+    names = tuple(choice.name for choice in choices)
+    return _throughout(plan, lambda each: replace(each, adapters=names, controls=choices))
+
+
+def _throughout(plan: FusionPlan, change: Callable[[FusionPlan], FusionPlan]) -> FusionPlan:
+    """The plan changed, and so whatever plan it may give to go on with later."""
+    settle, at_cost = plan.settle, plan.at_cost
+
+    def settled(pipe: Any, loaded: Mapping[str, Adapter]) -> FusionPlan:
+        assert settle is not None
+        return _throughout(settle(pipe, loaded), change)
+
+    def costed(share: float) -> FusionPlan:
+        assert at_cost is not None
+        return _throughout(at_cost(share), change)
+
+    return replace(change(plan), settle=settle and settled, at_cost=at_cost and costed)
 
 
 def _check_apart(choices: Choices, plan: FusionPlan) -> None:
@@ -86,7 +102,11 @@ def _own_region(choice: AdapterChoice) -> Region | None:
 def _plan_of(choices: Choices, compose: Compose) -> FusionPlan:
     """The plan with curves and exemptions, all in one region."""
     fused = tuple(choice for choice in choices if not choice.exempt)
-    plan = compose(fused) if fused else base_plan()
+    return _throughout(compose(fused) if fused else base_plan(), lambda plan: _acting(plan, choices))
+
+
+def _acting(plan: FusionPlan, choices: Choices) -> FusionPlan:
+    """The plan of the adapters that are not exempt, under the curves of all and with the exempt ones in every pass."""
     exempt = {choice.name: choice.strength for choice in choices if choice.exempt}
     curves = {choice.name: choice.curve for choice in choices if choice.curve}
     on_text = {choice.name: _on_text(choice, blocks=plan.derive is None) for choice in choices}
@@ -106,7 +126,7 @@ def _plan_of(choices: Choices, compose: Compose) -> FusionPlan:
 
     def derive(adapters: Mapping[str, Adapter]) -> Mapping[str, Adapter]:
         assert plan.derive is not None
-        of_method = plan.derive({choice.name: adapters[choice.name] for choice in fused})
+        of_method = plan.derive({name: adapter for name, adapter in adapters.items() if name not in exempt})
         return {**of_method, **{name: adapters[name] for name in exempt}}
 
     return replace(
@@ -135,12 +155,16 @@ def _restricted(plan: FusionPlan, names: set[str]) -> FusionPlan:
     def only(gates: Gates) -> Gates:
         return {name: gate for name, gate in gates.items() if name in names}
 
-    def schedule(state: StepState) -> Sequence[Pass]:
-        return tuple(
-            replace(each, gates=only(each.gates), text_gates=only(each.encoded_with)) for each in plan.schedule(state)
-        )
+    def restrict(plan: FusionPlan) -> FusionPlan:
+        def schedule(state: StepState) -> Sequence[Pass]:
+            return tuple(
+                replace(each, gates=only(each.gates), text_gates=only(each.encoded_with))
+                for each in plan.schedule(state)
+            )
 
-    return replace(plan, schedule=schedule, text_passes=tuple(only(gates) for gates in plan.text_passes))
+        return replace(plan, schedule=schedule, text_passes=tuple(only(gates) for gates in plan.text_passes))
+
+    return _throughout(plan, restrict)
 
 
 def _blended(plans: Sequence[FusionPlan], regions: Sequence[Region]) -> FusionPlan:
@@ -155,6 +179,13 @@ def _blended(plans: Sequence[FusionPlan], regions: Sequence[Region]) -> FusionPl
         parts = [plan.combine(_of_region(predictions, k)) for k, plan in enumerate(plans)]
         return blend(parts[0], parts[1:], regions, predictions.grid)
 
+    def settle(pipe: Any, loaded: Mapping[str, Adapter]) -> FusionPlan:
+        return _blended([plan.settle(pipe, loaded) if plan.settle else plan for plan in plans], regions)
+
+    def at_cost(share: float) -> FusionPlan:
+        return _blended([plan.at_cost(share) if plan.at_cost else plan for plan in plans], regions)
+
+    costs = [plan.predicted_cost for plan in plans if plan.predicted_cost is not None]
     return replace(
         plans[0],
         schedule=schedule,
@@ -162,6 +193,10 @@ def _blended(plans: Sequence[FusionPlan], regions: Sequence[Region]) -> FusionPl
         regions=tuple(
             RegionPrompt(region.prompt, plan.text_passes) for region, plan in zip(regions, plans[1:], strict=True)
         ),
+        replay=next((plan.replay for plan in plans if plan.replay), None),
+        settle=settle if any(plan.settle for plan in plans) else None,
+        at_cost=at_cost if any(plan.at_cost for plan in plans) else None,
+        predicted_cost=sum(costs) if len(costs) == len(plans) else None,
     )
 
 

@@ -20,7 +20,7 @@ from pipelines.runtime.rules import LayerRule
 STRENGTHS = {"fox": 0.8, "ink": 0.5, "fog": 1.2}
 LEFT = (0.0, 0.0, 0.5, 1.0)
 FAMILIES = ("sd15", "sdxl", "sd3", "flux")
-QUICK_SETTINGS = {"switch": {"switch_every": 1}}
+QUICK_SETTINGS = {"switch": {"switch_every": 1}, "cmlora": {"interval": 1}}
 CASES = [("merge", family) for family in FAMILIES]
 CASES += [(name, FAMILIES[index % 4]) for index, name in enumerate(methods()) if name != "merge"]
 
