@@ -65,7 +65,7 @@ class Drawer:
             except STOPPING:
                 raise
             except Exception as error:
-                if _device_is_broken(error):
+                if device_is_broken(error):
                     raise
                 if _memory_ran_out(error):
                     _free_memory()
@@ -116,7 +116,7 @@ def _memory_ran_out(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and "allocate memory" in str(error)  # as the CPU's allocator puts it
 
 
-def _device_is_broken(error: Exception) -> bool:
+def device_is_broken(error: Exception) -> bool:
     """Whether the accelerator's context is lost: nothing can be drawn by this process any more."""
     import torch
 

@@ -1,0 +1,133 @@
+"""On a Ray cluster of two nodes, and with actors killed while they draw, a batch is the same as on one machine."""
+
+import os
+import random
+import signal
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from pipelines.errors import ChangedAdapterError
+from studio.batch import faults
+from studio.batch.audit import audit
+from studio.batch.engines.on_ray import run_on_ray
+from studio.batch.layouts.layout import sealed_rows
+from studio.batch.lease import current, states
+from studio.batch.liveness import is_gone
+from studio.batch.worker import Worker, WorkerOptions, open_studio
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]  # Ray's own
+SUITE = """
+samples = 4  # more where workers are killed
+prompts = ["a red circle", "a blue star"]
+lora_sets = [["fox:1", "ink:0.8"], ["fox:1"], []]
+methods = ["merge", "composite"]
+batch_size = 2
+[request]
+num_inference_steps = 3
+"""
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """Starts a cluster of nodes with so many CPUs each, on this machine."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    made = []
+
+    def start(*cpus):
+        node = {"include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": cpus[0], **node})
+        made.append(cluster)
+        for each in cpus[1:]:
+            cluster.add_node(num_cpus=each)
+        cluster.wait_for_nodes()
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        return cluster
+
+    yield start
+    ray.shutdown()
+    for cluster in made:
+        cluster.shutdown()
+
+
+def hashes(batch):
+    return {row["uid"]: row["pixels_sha256"] for row in sealed_rows(batch)}
+
+
+def draw_here(batch):
+    """What a worker in this process draws."""
+    options = WorkerOptions()
+    with Worker(batch, open_studio(batch, options), options, lambda: False) as worker:
+        worker.run()
+    return hashes(batch)
+
+
+def run(batch, workers=0, stop=lambda: False):
+    run_on_ray(batch, workers, WorkerOptions(), lambda progress: None, stop)
+
+
+def test_two_nodes_draw_what_one_machine_draws(plan, tiny_pocket, cluster):
+    expected = draw_here(plan(SUITE, "local", base=tiny_pocket))
+    cluster(1, 1)  # each node has room for one worker
+    batch = plan(SUITE, "ray", base=tiny_pocket)
+    run(batch)
+    assert audit(batch).passed
+    assert hashes(batch) == expected
+    assert len({row["worker"] for row in sealed_rows(batch)}) == 2
+    run(batch)  # nothing is left to do
+
+
+def test_killed_actors_lose_nothing_and_draw_nothing_twice(plan, tiny_pocket, cluster, monkeypatch):
+    suite = SUITE.replace("samples = 4", "samples = 12")
+    expected = draw_here(plan(suite, "local", base=tiny_pocket))
+    monkeypatch.setenv(faults.VARIABLE, "link:6")  # every actor that lives to see its sixth file
+    cluster(4)
+    batch, rng = plan(suite, "ray", base=tiny_pocket), random.Random(0)
+
+    def kill():
+        while not stop.wait(rng.uniform(0.5, 2.0)):
+            drawing = [lease for lease in current(batch) if lease.drawing and is_gone(lease.process) is False]
+            fresh = [
+                lease
+                for lease in drawing
+                if all(former.drawing != lease.drawing for former in states(batch, lease.shard)[:-1])
+            ]
+            if fresh:
+                with suppress(ProcessLookupError):
+                    os.kill(rng.choice(fresh).process.pid, signal.SIGKILL)
+
+    stop = threading.Event()
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        run(batch, 4)
+    finally:
+        stop.set()
+        killer.join()
+    died = [state for shard in batch.shards for state in states(batch, shard) if not state.ended]
+    assert len(died) >= 20
+    assert audit(batch).passed
+    assert hashes(batch) == expected
+
+
+def test_a_drain_and_an_error_reach_the_driver(plan, tiny_pocket, cluster, loras, write_lora):
+    cluster(1)
+    batch = plan(SUITE, "ray", base=tiny_pocket)
+    started = time.monotonic()
+    run(batch, stop=lambda: any(lease.drawing for lease in current(batch)) or time.monotonic() - started > 300)
+    assert sum(1 for _ in sealed_rows(batch)) + len(list((batch.folder / "images").rglob("*.png"))) > 0
+    assert not audit(batch).passed
+    assert [lease for lease in current(batch) if not lease.ended] == []
+
+    before = (loras / "fox.safetensors").read_bytes()
+    try:
+        write_lora(loras / "fox.safetensors", seed=5)
+        with pytest.raises(ChangedAdapterError, match="LoRA fox has changed"):
+            run(batch)
+    finally:
+        (loras / "fox.safetensors").write_bytes(before)
+    assert list(batch.work.glob("stop.*")) == []
