@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from studio.batch.drawing import STOPPING, Drawer, Drawn, Failure
 from studio.batch.folder import Batch
 from studio.batch.layouts import layout_of
 from studio.batch.lease import Heartbeat, Lease, claim
+from studio.batch.liveness import this_process
 from studio.batch.picture import Picture
 from studio.batch.put import put_new
 from studio.batch.rows import drawn_row, write_picture
@@ -32,10 +34,8 @@ BATCH_ON_ACCELERATOR = 8
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """`index` of `count` workers tells where to begin; `device` empty and `batch_size` 0 leave it to Loom."""
+    """How a worker draws; `device` empty and `batch_size` 0 leave it to Loom. `library` are more folders of LoRAs."""
 
-    index: int = 0
-    count: int = 1
     device: str = ""
     batch_size: int = 0
     attention: str = "default"
@@ -64,6 +64,7 @@ class Worker:
         self._layout = layout_of(batch)
         self._drawer = Drawer(studio)
         self._heartbeat = Heartbeat()
+        self._place = zlib.crc32(str(this_process()).encode()) % len(batch.shards)  # each worker its own beginning
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
 
     def __enter__(self) -> Worker:
@@ -81,8 +82,11 @@ class Worker:
             if not left:
                 return
             _ = self._studio.pipeline  # loaded before a shard is claimed: a base that kills workers is no shard's fault
-            if not any(self.work_on(shard) for shard in left):
+            drawn = next((shard for shard in left if self.work_on(shard)), None)
+            if drawn is None:
                 time.sleep(POLL_SECONDS)
+            else:
+                self._place = drawn + 1
 
     def work_on(self, shard: int) -> bool:
         """Draw and seal one shard, if it can be had; whether there was something to do."""
@@ -100,11 +104,9 @@ class Worker:
         return True
 
     def _unsealed(self) -> list[int]:
-        """Shards to try, beginning at a place of this worker's own, so that all of them rarely meet."""
-        sealed = self._batch.sealed_shards()
-        shards = [shard for shard in self._batch.shards if shard not in sealed]
-        first = len(shards) * self._options.index // max(self._options.count, 1)
-        return shards[first:] + shards[:first]
+        """Shards to try, from this worker's place on: neighbours share LoRAs, and workers rarely meet."""
+        left = sorted(set(self._batch.shards) - self._batch.sealed_shards())
+        return [shard for shard in left if shard >= self._place] + [shard for shard in left if shard < self._place]
 
     def _draw_missing(self, lease: Lease) -> None:
         started, done = time.monotonic(), 0

@@ -12,7 +12,10 @@ from studio.bench.rows import Row
 from studio.results import commit
 from studio.versions import package_versions
 
-GROUPS = {"runtime": ("kernels", "forward_time", "switching", "loading", "batches", "graphs", "memory")}
+GROUPS = {
+    "runtime": ("kernels", "forward_time", "switching", "loading", "batches", "graphs", "memory"),
+    "batch": ("throughput",),
+}
 
 
 def run(suite: str, *, quick: bool = False, on_row: Callable[[Row], None] | None = None) -> dict[str, Any]:

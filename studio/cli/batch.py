@@ -116,6 +116,28 @@ def audit(folder: Folder, as_json: AsJson = False) -> None:
         raise typer.Exit(NOT_SOUND)
 
 
+@group.command("export")
+def export(
+    folder: Folder,
+    to: Annotated[str, typer.Option(help="flat: one folder, for FID and KID; geneval: GenEval's layout.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="A new folder.")],
+    where: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only these, such as method=merge; repeatable.")
+    ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Also if some are not drawn.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Lay the pictures out for another program."""
+    from studio.batch.export import export as exported
+    from studio.batch.folder import open_batch
+
+    count = exported(open_batch(folder), to, out, where or (), partial=partial)
+    if as_json:
+        print_json({"folder": str(out), "pictures": count})
+    else:
+        typer.echo(f"{count} pictures in {out}")
+
+
 @contextmanager
 def _bar(batch: Batch) -> Generator[Callable[[Progress], None]]:
     """A bar on standard error with pictures per second and the time left; not where that is no terminal."""

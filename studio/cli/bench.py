@@ -32,11 +32,27 @@ def runtime(
     Counts are exact. Times are process CPU time on one thread, as ratios to PEFT or to the base in the same process,
     with 95 % intervals. A line that is missed is reported, not an error.
     """
+    _run("runtime", as_json, quick, out)
+
+
+@group.command("batch")
+def batch(
+    as_json: AsJson = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Take fewer samples: less time, wider intervals.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="JSON", help="Write the results there, too: docs/results/bench_batch.json.")
+    ] = None,
+) -> None:
+    """Time the batch engine against the bare loop over the same pipeline, both in this process."""
+    _run("batch", as_json, quick, out)
+
+
+def _run(suite: str, as_json: bool, quick: bool, out: Path | None) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported
     from pipelines.atomic_file import atomic_file
     from studio.bench.suites import run
 
-    document = run("runtime", quick=quick, on_row=lambda row: typer.echo(_line(row), err=as_json))
+    document = run(suite, quick=quick, on_row=lambda row: typer.echo(_line(row), err=as_json))
     if out is not None:
         with atomic_file(out) as file:
             file.write((json.dumps(document, indent=1, allow_nan=False) + "\n").encode())

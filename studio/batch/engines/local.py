@@ -78,7 +78,7 @@ class _Run:
 
     def _start(self, context: Any, index: int) -> None:
         ours, theirs = context.Pipe()
-        options = replace(self._options, index=index, count=self._count, device=_device(self._options, index))
+        options = replace(self._options, device=_device(self._options, index))
         process = context.Process(target=_work, args=(str(self._batch.folder), options, theirs), daemon=True)
         process.start()
         theirs.close()

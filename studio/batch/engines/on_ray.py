@@ -176,7 +176,7 @@ class _StopFile:
         self._path.unlink(missing_ok=True)
 
 
-def _resources(workers: int) -> tuple[dict[str, float], int]:
+def _resources(workers: int) -> tuple[dict[str, Any], int]:
     """What one worker takes of the cluster, and how many there are to be."""
     import ray
 

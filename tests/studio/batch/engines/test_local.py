@@ -113,6 +113,19 @@ def test_killed_workers_lose_nothing_and_draw_nothing_twice(
     assert max(row["attempt"] for row in sealed_rows(batch)) > 1
 
 
+def test_two_runs_in_one_folder_share_the_work(plan, tiny_pocket):
+    batch = plan(SUITE.format(samples=8), base=tiny_pocket)
+    runs = [threading.Thread(target=run_local, args=(batch, 1, WorkerOptions(), print, lambda: False)) for _ in (1, 2)]
+    for each in runs:
+        each.start()
+    for each in runs:
+        each.join()
+    assert audit(batch).passed
+    rows = list(sealed_rows(batch))
+    assert len({row["worker"] for row in rows}) == 2
+    assert {row["attempt"] for row in rows} == {1}  # nothing was drawn by both
+
+
 class TestOneWorker:
     """What a worker that cannot work tells the run that started it."""
 

@@ -1,0 +1,1 @@
+"""What the batch engine costs on top of the pipeline that it drives."""
