@@ -72,7 +72,7 @@ def contributions(predictions: Predictions) -> tuple[Tensor, Tensor]:
 
 def conditional_half(predictions: Predictions, values: Tensor) -> Tensor:
     """The rows [n b' ...] of values [n b ...] that decide: the second half where the batch holds both."""
-    return values[:, values.shape[1] // 2 :] if predictions.halves == 2 else values
+    return values[:, predictions.deciding]
 
 
 def for_both_halves(predictions: Predictions, decided: Tensor) -> Tensor:

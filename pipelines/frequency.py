@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pipelines.atomic_file import atomic_file
-from pipelines.errors import OutputError
+from pipelines.errors import BaseModelError, OutputError
 from pipelines.plan import FusionPlan, Pass, Predictions, weighted_mean
 
 if TYPE_CHECKING:
@@ -121,8 +121,16 @@ def measure(pipe: Any, adapter: Adapter) -> FrequencyProfile:
     gates = {adapter.name: 1.0}
     passes = (Pass({}, weight=0.0), Pass(gates))
     plan = FusionPlan((adapter.name,), lambda state: passes, ({}, gates), combine)
-    made: Any = AutoPipelineForText2Image
-    own = made.from_pipe(pipe)
+    kind: Any = getattr(pipe, "diffusers_class", AutoPipelineForText2Image)
+    try:
+        own = kind.from_pipe(pipe)
+    except ValueError as error:
+        raise BaseModelError(
+            "the LoRAs' frequencies cannot be measured on this pipeline",
+            expected="one that diffusers can turn into text to image",
+            found=type(pipe).__name__,
+            remedy="Choose composite, which needs no order.",
+        ) from error
     own.set_progress_bar_config(disable=True)
     with fused(own, plan, {adapter.name: adapter}):
         own(

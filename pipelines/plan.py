@@ -64,6 +64,12 @@ class Predictions:
     grid: tuple[int, int] | None = None
     memory: dict[str, Any] = field(default_factory=dict[str, Any])
 
+    @property
+    def deciding(self) -> slice:
+        """The rows of the batch that decide: the conditional half where it holds both."""
+        half = self.noise_preds.shape[1] // 2
+        return slice(half, None) if self.halves == 2 else slice(None)
+
 
 @dataclass(frozen=True)
 class Replay:

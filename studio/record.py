@@ -35,7 +35,9 @@ class GenerationRecord:
 
     `image_index` is its place in the run, counted from 0: it was drawn from `request.seed + image_index`.
     `adapter_sha256` is that of each LoRA's file, `passes` counts denoiser passes by kind, `attention` names what
-    computed attention and `created_at` is an ISO 8601 time in UTC. Raises RecordError for values of another type.
+    computed attention and `created_at` is an ISO 8601 time in UTC. `influence` has for each LoRA the share of the
+    prediction that it changed, `overall` and as pairs of step and share; `cost` what a step cost in full passes, as
+    predicted and as spent. Raises RecordError for values of another type.
     """
 
     request: GenerationRequest
@@ -48,6 +50,8 @@ class GenerationRecord:
     seconds: float = 0.0
     passes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     peak_memory_bytes: int = 0
+    influence: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    cost: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     created_at: str = ""
     image_index: int = 0
 
@@ -68,6 +72,8 @@ class GenerationRecord:
             ("adapter_sha256", _is_sha256, "a SHA-256 in hexadecimal for each LoRA"),
             ("package_versions", lambda value: isinstance(value, str), "a version text for each package"),
             ("passes", _is_count, "a whole number for each kind of pass"),
+            ("influence", _is_influence, "for each LoRA the overall share of the prediction it changed, and by step"),
+            ("cost", _is_number, "a number for each kind of cost"),
         ):
             mapping = getattr(self, name)
             sound = isinstance(mapping, Mapping) and all(
@@ -167,6 +173,15 @@ def _is_count(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_influence(value: object) -> bool:
+    if not isinstance(value, Mapping) or set(value) != {"overall", "steps"} or not _is_number(value["overall"]):
+        return False
+    pairs = value["steps"]
+    return isinstance(pairs, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and _is_count(pair[0]) and _is_number(pair[1]) for pair in pairs
+    )
 
 
 def _is_sha256(value: object) -> bool:

@@ -66,11 +66,13 @@ class Studio:
         device: str | None = None,
         dtype: torch.dtype | None = None,
         attention: str = "default",
+        influence: bool = True,
     ) -> None:
         self.base_model = base_model
         self.library = AdapterLibrary(library_roots()) if library is None else library
         self.output_dir = Path(output_dir or os.environ.get("LOOM_OUTPUTS") or "outputs").absolute()
         self.attention = attention
+        self.influence = influence  # whether records tell what each LoRA changed, for about a tenth more work
         self._device, self._dtype = device, dtype
         self._loading, self._drawing = threading.Lock(), threading.Lock()
         self._pipeline: Any = None
@@ -131,7 +133,7 @@ class Studio:
         with self._drawing:
             pipeline = self.pipeline
             adapters = {choice.name: self._adapter(choice) for choice in request.adapters}
-            made = generate(pipeline, request, adapters, on_step=on_step, cancelled=cancelled)
+            made = generate(pipeline, request, adapters, on_step=on_step, cancelled=cancelled, influence=self.influence)
         generations: list[Generation] = []
         for index, image in enumerate(made.images):
             record = self._record(request, adapters, made, made.seconds, index)
@@ -240,6 +242,8 @@ class Studio:
             seconds=seconds,
             passes=made.passes,
             peak_memory_bytes=made.peak_memory_bytes,
+            influence={name: each.to_dict() for name, each in made.influence.items()},
+            cost=made.cost,
             created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             image_index=image_index,
         )

@@ -53,6 +53,22 @@ class DenoiserCall:
 
         return {name: per_pass(name, value) for name, value in self.arguments.items()}
 
+    def rows(self, kept: slice) -> DenoiserCall:
+        """The call for some of its samples only."""
+
+        def cut(name: str, value: Any) -> Any:
+            if isinstance(value, Tensor):
+                whole = value.ndim == 0 or len(value) != self.batch or name in UNBATCHED_INPUTS
+                return value if whole else value[kept]
+            if isinstance(value, dict):
+                return {key: cut(key, each) for key, each in cast("dict[str, Any]", value).items()}
+            if isinstance(value, list | tuple):
+                return [cut(name, each) for each in cast("list[Any]", value)]
+            return value
+
+        arguments = {name: cut(name, value) for name, value in self.arguments.items()}
+        return DenoiserCall(arguments, self.sample[kept], self.timestep)
+
     def grid(self) -> tuple[int, int] | None:
         """Rows and columns of the picture when the sample comes as tokens, None when it comes as a picture.
 

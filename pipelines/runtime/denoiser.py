@@ -6,15 +6,19 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pipelines.errors import BaseModelError
+from pipelines.influence import Influence
 from pipelines.plan import FusionPlan, Pass, Predictions
 from pipelines.runtime.bank import ModelBank
 from pipelines.runtime.call import DenoiserCall
 from pipelines.runtime.feature_cache import FeatureCache
+from pipelines.runtime.influence import InfluenceMeter
 from pipelines.runtime.output_deltas import OutputDeltas
 from pipelines.runtime.prompts import PromptEncodings
 from pipelines.runtime.replay_cost import replay_share
@@ -43,6 +47,7 @@ class PlanRun:
         *,
         identities: Mapping[str, str],
         guided: Callable[[], bool],
+        meter: InfluenceMeter | None = None,
     ) -> None:
         self.passes: Counter[str] = Counter()  # by kind; each call of the pipeline runs every pass of its step
         self._slot = slot
@@ -53,6 +58,7 @@ class PlanRun:
         self._max_batch = max_batch
         self._identities = identities
         self._guided = guided
+        self._meter = meter
         self._parameters = [name for name in inspect.signature(type(slot.model).forward).parameters if name != "self"]
         self._weights: dict[tuple[float, ...], Tensor] = {}
         self._place: tuple[int, int] = (-1, -1)  # run and step of the last call
@@ -99,12 +105,40 @@ class PlanRun:
             grid=self._grid,
             memory=self._memory,
         )
-        return _like(output, self._plan.combine(predictions))
+        combined = self._plan.combine(predictions)
+        if self._meter is not None:
+            self._meter.observe(predictions, combined, self._plan.combine, self._prober(call, predictions))
+        return _like(output, combined)
+
+    @property
+    def influence(self) -> dict[str, Influence]:
+        """How much each adapter changed the prediction so far, by name; empty where nobody asked or could tell."""
+        return {} if self._meter is None else self._meter.found()
+
+    def _prober(self, call: DenoiserCall, predictions: Predictions) -> Callable[[Sequence[Pass]], Tensor]:
+        """Predicts passes that are not the plan's, for the rows that decide."""
+
+        def probe(passes: Sequence[Pass]) -> Tensor:
+            part = call.rows(predictions.deciding)
+            self._bank.activate([each.gates for each in passes])
+            try:
+                inputs = part.for_passes(passes, self._prompts)
+            except BaseModelError:  # the pipeline's own encoding cannot be told apart: it stays what it is
+                said = predictions.passes[0].encoded_with
+                inputs = part.for_passes([replace(each, text_gates=said) for each in passes], self._prompts)
+            self._bank.told(inputs.get("encoder_hidden_states"))
+            noise_preds: Tensor = self._slot.model(**inputs)[0]
+            self.passes["probe"] += len(passes)
+            return noise_preds.view(len(passes), part.batch, *noise_preds.shape[1:])
+
+        return probe
 
     def _follow(self, call: DenoiserCall) -> None:
         """Notice a new run, a new step, and a further call of the same step."""
         place = (self._clock.runs, self._clock.step)
         if place[0] != self._place[0]:
+            if self._meter is not None:
+                self._meter.begin()
             self._deltas.clear()
             if self._features is not None:
                 self._features.clear()

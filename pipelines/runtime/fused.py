@@ -13,6 +13,7 @@ from pipelines.runtime.bank import AdapterBank
 from pipelines.runtime.block_groups import scaled_by_blocks
 from pipelines.runtime.controls import rule_of
 from pipelines.runtime.denoiser import PlanRun, StandIn
+from pipelines.runtime.influence import InfluenceMeter, text_gates_without
 from pipelines.runtime.prompts import PromptEncodings
 from pipelines.runtime.steps import StepClock
 from pipelines.runtime.targets import denoiser_of
@@ -29,6 +30,7 @@ def fused(
     bank: AdapterBank | None = None,
     *,
     max_batch: int | None = None,
+    probes: int | None = None,
 ) -> Generator[PlanRun]:
     """Run a plan on a diffusers pipeline: `with fused(pipe, plan, adapters) as run: pipe(prompt, ...)`.
 
@@ -38,9 +40,11 @@ def fused(
 
     `run.passes` counts what was run. `bank` keeps adapters placed from one run to the next (and compiled graphs valid).
     `max_batch` limits the samples that one call of the denoiser may hold when a step has several passes, which then run
-    in parts. Raises UnknownAdapterError when the plan names an adapter that is not given, AdapterMatchError when one
-    does not fit, BaseModelError for a pipeline without a denoiser or one that is fused already, RequestError for blocks
-    that the denoiser does not have, and in the first step for a mask of other proportions than the picture.
+    in parts. With `probes`, `run.influence` tells what each adapter changed: for free where the passes keep adapters
+    apart, else by that many probes of each, half a guided pass apiece. Raises UnknownAdapterError when the plan names
+    an adapter that is not given, AdapterMatchError when one does not fit, BaseModelError for a pipeline without a
+    denoiser or one that is fused already, RequestError for blocks that the denoiser does not have, and in the first
+    step for a mask of other proportions than the picture.
     """
     if missing := [name for name in plan.adapters if name not in adapters]:
         raise UnknownAdapterError(
@@ -65,7 +69,13 @@ def fused(
             controls = tuple(replace(choice, blocks={}) for choice in controls)
         rule = rule_of(controls, plan.layer_rule)
         stack.enter_context(bank.open(pipe, chosen, rule=rule, controls=controls))
-        prompts = PromptEncodings(pipe, bank.text_encoders, plan.text_passes, plan.regions)
+        prompts = PromptEncodings(
+            pipe,
+            bank.text_encoders,
+            plan.text_passes,
+            plan.regions,
+            probed=text_gates_without(plan.text_passes) if probes else (),
+        )
         clock = StepClock(pipe.scheduler)
         stack.enter_context(prompts.installed())
         stack.enter_context(clock.installed())
@@ -78,6 +88,7 @@ def fused(
             max_batch,
             identities={name: adapter.sha256 for name, adapter in chosen.items()},
             guided=lambda: bool(getattr(pipe, "do_classifier_free_guidance", False)),
+            meter=None if probes is None else InfluenceMeter(list(chosen), probes),
         )
         own: dict[str, Any] = pipe.__dict__  # setting the attribute would write the stand-in into the pipeline's config
         stack.callback(own.update, {slot.attribute: slot.called})

@@ -25,7 +25,8 @@ class PromptEncodings:
 
     The pipeline goes on with the first encoding: it concatenates the halves of guidance, repeats and casts as it likes.
     `for_pass` then finds in the denoiser's call the rows that came from that encoding and puts in their place the same
-    rows of another one; rows of any other origin (zeros, a person's own embeddings) stay as they are.
+    rows of another one; rows of any other origin (zeros, a person's own embeddings) stay as they are. `probed` are
+    gates beside the plan's own, to look at; they change nothing of what the pipeline goes on with.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class PromptEncodings:
         banks: Mapping[str, ModelBank],
         text_passes: Sequence[Gates],
         regions: Sequence[RegionPrompt] = (),
+        probed: Sequence[Gates] = (),
     ) -> None:
         self._pipe = pipe
         self._banks = banks
@@ -47,6 +49,8 @@ class PromptEncodings:
         for region, passes in enumerate((text_passes, *(each.text_passes for each in regions))):
             for gates in passes:
                 self._wanted.setdefault((region, self._effect(gates)), gates)
+        for gates in probed:
+            self._wanted.setdefault((0, self._effect(gates)), gates)
         self._encoded: list[list[list[Tensor]]] = []  # calls, then what is wanted, then the tensors of an encoding
         self._swapped: dict[tuple[int, _Wanted], tuple[Tensor, Tensor]] = {}
         self._read = False  # whether a denoiser has read the encodings: the next prompt then begins a new run

@@ -46,6 +46,10 @@ def command(
     out: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Where to save; several become NAME-1.png, NAME-2.png ...")
     ] = None,
+    influence: Annotated[
+        bool,
+        typer.Option("--influence/--no-influence", help="Record how much each LoRA changed; about a tenth more work."),
+    ] = True,
     as_json: AsJson = False,
     *,
     flags: Mapping[tuple[str, str], SettingValue],
@@ -80,6 +84,7 @@ def command(
         request.base_model,
         AdapterLibrary(library_roots(library or [])),
         attention=attention or (record.attention if record else "default"),
+        influence=influence,
     )
     if linear:
         request = drawing.by_effect(studio, request, record)
