@@ -102,7 +102,6 @@ def profile_of(pipe: Any, adapter: Adapter) -> FrequencyProfile:
 def measure(pipe: Any, adapter: Adapter) -> FrequencyProfile:
     """Run the base and the adapter side by side, without guidance, from a fixed seed and the adapter's trigger."""
     import torch
-    from diffusers.pipelines.auto_pipeline import AutoPipelineForText2Image
 
     from pipelines.runtime.fused import fused
 
@@ -121,9 +120,35 @@ def measure(pipe: Any, adapter: Adapter) -> FrequencyProfile:
     gates = {adapter.name: 1.0}
     passes = (Pass({}, weight=0.0), Pass(gates))
     plan = FusionPlan((adapter.name,), lambda state: passes, ({}, gates), combine)
-    kind: Any = getattr(pipe, "diffusers_class", AutoPipelineForText2Image)
+    own = _text_to_image(pipe)
+    bar: Any = vars(own).get("_progress_bar_config")
+    own.set_progress_bar_config(disable=True)
     try:
-        own = kind.from_pipe(pipe)
+        with fused(own, plan, {adapter.name: adapter}):
+            own(
+                adapter.metadata.get("modelspec.trigger_phrase", ""),
+                num_inference_steps=STEPS,
+                guidance_scale=1.0,
+                output_type="latent",
+                generator=torch.Generator("cpu").manual_seed(0),
+                **_size(own),
+            )
+    finally:
+        vars(own).pop("_progress_bar_config")
+        if bar is not None:
+            vars(own)["_progress_bar_config"] = bar
+    return FrequencyProfile(*zip(*found, strict=True))
+
+
+def _text_to_image(pipe: Any) -> Any:
+    """The pipeline, or one of its models that draws from a prompt alone."""
+    if hasattr(pipe, "diffusers_class"):  # a fusion pipeline is one
+        return pipe
+    from diffusers.pipelines.auto_pipeline import AutoPipelineForText2Image
+
+    kind: Any = AutoPipelineForText2Image
+    try:
+        return kind.from_pipe(pipe)
     except ValueError as error:
         raise BaseModelError(
             "the LoRAs' frequencies cannot be measured on this pipeline",
@@ -131,17 +156,6 @@ def measure(pipe: Any, adapter: Adapter) -> FrequencyProfile:
             found=type(pipe).__name__,
             remedy="Choose composite, which needs no order.",
         ) from error
-    own.set_progress_bar_config(disable=True)
-    with fused(own, plan, {adapter.name: adapter}):
-        own(
-            adapter.metadata.get("modelspec.trigger_phrase", ""),
-            num_inference_steps=STEPS,
-            guidance_scale=1.0,
-            output_type="latent",
-            generator=torch.Generator("cpu").manual_seed(0),
-            **_size(own),
-        )
-    return FrequencyProfile(*zip(*found, strict=True))
 
 
 def _size(pipe: Any) -> dict[str, int]:

@@ -29,7 +29,7 @@ class StandIn:
 
     sha256 = "a" * 64
 
-    def __init__(self, base_model="pocket", library=None, output_dir=None, *, attention="default"):
+    def __init__(self, base_model="pocket", library=None, output_dir=None, *, attention="default", influence=True):
         self.base_model, self.attention, self.output_dir = base_model, attention, StandIn.folder
 
     def generate(self, request, on_step=None, cancelled=None, *, save=True):
