@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from pipelines.errors import OutputError
 from studio.cli.output import AsJson, plain, print_error, print_json
 
 REFUSED = 2  # the exit code if a measure that was named could not be given
@@ -106,6 +107,43 @@ def compare_sets(
         print_json({"a": str(first), "b": str(second), "rows": [each.to_dict() for each in comparisons]})
     else:
         comparison_table(comparisons)
+
+
+@group.command("report")
+def report(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="FOLDER|JSON ...", help="Folders of pictures, and result files.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="HTML", help="The page; NAME.md comes beside it.")] = Path("report.html"),
+    title: Annotated[str, typer.Option(help="Title of the page.")] = "",
+    metrics: Metrics = "",
+    reference: Reference = None,
+    extractor: Extractor = "pocket",
+    only: Only = None,
+    samples: Annotated[int, typer.Option(min=0, help="Random pictures that each group shows.")] = 8,
+    any_size: AnySize = False,
+    cache: Cache = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a page and Markdown: tables with intervals and cost, plots, controls, random pictures with verdicts."""
+    from studio.cli.evaluating import written_report
+
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise OutputError(f"{out} cannot hold a page", expected="a file name that ends in .html")
+    page, beside = written_report(
+        sources,
+        out,
+        title=title,
+        command=shlex.join(["loom", *sys.argv[1:]]),
+        samples=samples,
+        measuring={"metrics": metrics, "reference": reference, "extractor": extractor, "by": None}
+        | {"only": only or [], "any_size": any_size, "cache": cache},
+    )
+    if as_json:
+        print_json({"html": str(page), "markdown": str(beside)})
+    else:
+        typer.echo(page)
+        typer.echo(beside)
 
 
 @group.command("metrics")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 def measure(
     folder: Path,
-    metrics: str,
-    reference: Path | None,
+    metrics: str = "",
+    reference: Path | None = None,
     *,
     extractor: str,
     by: Sequence[str] | None,
@@ -94,6 +94,30 @@ def document(found: Evaluation, command: str) -> dict[str, Any]:
 def write_json(held: dict[str, Any], path: Path) -> None:
     with atomic_file(path) as file:
         file.write((json.dumps(held, indent=1, allow_nan=False) + "\n").encode())
+
+
+def written_report(
+    sources: Sequence[Path], out: Path, *, title: str, command: str, samples: int, measuring: Mapping[str, Any]
+) -> tuple[Path, Path]:
+    """Evaluate the folders, read the result files, and write the page and the Markdown about them."""
+    from studio.evaluation.report.build import build, write
+    from studio.evaluation.report.from_results import read_results
+    from studio.results import commit
+    from studio.versions import package_versions
+
+    results = {path.stem: read_results(path) for path in sources if path.suffix == ".json"}
+    evaluations = {str(path): measure(path, **measuring) for path in sources if path.suffix != ".json"}
+    pictures = sum(len(found.pictures) for found in evaluations.values())
+    versions = package_versions()
+    facts = [
+        ("pictures", f"{pictures:,}") if pictures else ("results", ", ".join(results)),
+        ("commit", " ".join(dict.fromkeys(str(held.get("commit", "")) for held in results.values())) or commit()),
+        ("Loom", versions.get("lora-loom", "unknown")),
+        ("torch", versions.get("torch", "unknown")),
+    ]
+    named = title or f"Evaluation of {', '.join(path.stem or path.name for path in sources)}"
+    report = build(evaluations, results, title=named, facts=facts, command=command, samples=samples)
+    return write(report, out)
 
 
 def results_table(found: Evaluation) -> None:

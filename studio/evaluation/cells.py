@@ -26,7 +26,8 @@ class Cell:
 
     @property
     def label(self) -> str:
-        return ", ".join(f"{name} {value}" for name, value in self.items) or "all pictures"
+        said = [f"{name} {value}" for name, value in self.items if value is not None]
+        return ", ".join(said) or ("the rest" if self.items else "all pictures")
 
 
 def cells_of(pictures: PictureSet, by: Sequence[str] | None = None) -> dict[Cell, PictureSet]:

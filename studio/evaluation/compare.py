@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.errors import EvaluationError
-from studio.evaluation.resampling import cluster_bootstrap, jackknife, mcnemar
+from studio.evaluation.resampling import cluster_bootstrap, jackknife, mcnemar, paired_share_interval
 from studio.evaluation.result import PerPicture, Result
 
 
@@ -83,7 +83,7 @@ def compare_all(a: Sequence[Result], b: Sequence[Result]) -> list[Comparison]:
 
 
 def _paired(a: Result, b: Result, of_a: PerPicture, of_b: PerPicture) -> Comparison:
-    """Differences of pairs, prompts drawn with replacement; McNemar's test for yes and no."""
+    """Differences of pairs, prompts drawn with replacement; for yes and no also McNemar's test."""
     at_a, at_b = _by_key(of_a), _by_key(of_b)
     shared = [key for key in at_a if key in at_b]
     if not shared:
@@ -97,7 +97,12 @@ def _paired(a: Result, b: Result, of_a: PerPicture, of_b: PerPicture) -> Compari
     clusters = [of_a.clusters[at_a[key]] for key in shared]
     interval = cluster_bootstrap(y - x, clusters)
     binary = bool(np.isin(np.concatenate((x, y)), (0, 1)).all())
-    p_value = mcnemar(int(((x == 1) & (y == 0)).sum()), int(((x == 0) & (y == 1)).sum())) if binary else None
+    p_value = None
+    if binary:
+        only_a, only_b = int((x > y).sum()), int((y > x).sum())
+        p_value = mcnemar(only_a, only_b)
+        low, high = paired_share_interval(only_a, only_b, len(shared))  # the bootstrap can have no width at all
+        interval = (low, high) if interval is None else (min(low, interval[0]), max(high, interval[1]))
     warnings = [] if interval else ["no interval: all pairs have one prompt"]
     if alone := len(at_a) + len(at_b) - 2 * len(shared):
         warnings.append(f"{alone} pictures have no partner and no say")

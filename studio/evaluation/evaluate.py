@@ -40,6 +40,7 @@ class Evaluation:
 
     pictures: PictureSet
     reference: PictureSet | None
+    cells: Mapping[Cell, PictureSet]
     results: Mapping[Cell, tuple[Result, ...]]
     refusals: tuple[Refusal, ...]
     measured: Mapping[Cell, tuple[Metric, ...]] = field(repr=False)
@@ -166,7 +167,7 @@ def evaluate(
             except EvaluationError as error:
                 refusals.append(Refusal(cell, metric.name, error))
         results[cell] = tuple(found)
-    return Evaluation(pictures, reference, results, tuple(refusals), measured)
+    return Evaluation(pictures, reference, cells, results, tuple(refusals), measured)
 
 
 class _Reader:

@@ -57,6 +57,17 @@ def proportion_interval(outcomes: ArrayLike, clusters: Sequence[str]) -> Interva
     return (low, high) if drawn is None else (min(low, drawn[0]), max(high, drawn[1]))
 
 
+def paired_share_interval(only_a: int, only_b: int, n: int) -> Interval:
+    """Interval of the difference B - A of two shares over `n` independent pairs (Agresti and Min, 2005, section 3).
+
+    Half a pair is added to each of the four outcomes, so that it has a width even where no pair differs.
+    """
+    a, b, pairs = only_a + 0.5, only_b + 0.5, n + 2
+    difference = (b - a) / pairs
+    reach = float(stats.norm.ppf((1 + LEVEL) / 2)) * math.sqrt((a + b) - (b - a) ** 2 / pairs) / pairs
+    return max(-1.0, difference - reach), min(1.0, difference + reach)
+
+
 def group_of(cluster: str, groups: int) -> int:
     """The group, out of `groups`, that a cluster belongs to on every machine: by its hash."""
     return int.from_bytes(hashlib.sha256(cluster.encode()).digest()[:8], "big") % groups

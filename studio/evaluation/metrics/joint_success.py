@@ -75,6 +75,10 @@ class JointSuccess(PictureMetric):
             joint.append(float(all(verdict.holds for verdict in held)))
         return np.array(joint)[:, None]
 
+    def verdicts_of(self, name: str) -> list[Verdict]:
+        """The verdicts on one picture, in the order of what is expected."""
+        return [verdict for verdict in self.verdicts if verdict.name == name]
+
     def state(self) -> State:
         return {**super().state(), "verdicts": np.array(self.verdicts, dtype=str).reshape(-1, 4)}
 

@@ -19,9 +19,10 @@ class SealedJointSuccess(JointSuccess):
     judge = "sealed judge"
 
     def look(self, pixels: NDArray[np.uint8]) -> Sequence[Mapping[str, str]]:
-        import studio.pocket.judge as judges
+        from studio.pocket.judge import sealed_judge
 
-        sealed = getattr(judges, "sealed_judge", None)
-        if sealed is None:
-            raise EvaluationError("joint_success_sealed is unavailable because this Loom ships no sealed judge")
-        return sealed().verdicts(pixels)
+        try:
+            judge = sealed_judge()
+        except FileNotFoundError as error:
+            raise EvaluationError(f"{self.name} is unavailable because this Loom ships no sealed judge") from error
+        return judge.verdicts(pixels)

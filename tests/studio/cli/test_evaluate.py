@@ -116,3 +116,18 @@ def test_mistakes_are_named(loom, options, complaint):
     assert complaint in result.stderr
     error = json.loads(loom(*options, "--json").stdout)["error"]
     assert error["type"] == "EvaluationError"
+
+
+def test_a_report_about_folders_and_result_files(loom, tmp_path):
+    row = {"method": "arbiter", "k": 2, "joint_success": 0.6, "ci_low": 0.5, "ci_high": 0.7, "n": 100}
+    (tmp_path / "r.json").write_text(json.dumps({"command": "x", "commit": "abc", "rows": [row]}))
+    result = loom(
+        "report", "a", "r.json", "--metrics", "joint_success", "--out", "page.html", "--title", "Both", "--json"
+    )
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == {"html": "page.html", "markdown": "page.md"}
+    page = (tmp_path / "page.html").read_text()
+    assert "arbiter" in page
+    assert "data:image/webp" in page
+    assert "Made again by" in page
+    assert loom("report", "a", "--out", "page.pdf").exit_code == 2

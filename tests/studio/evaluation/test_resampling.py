@@ -10,6 +10,7 @@ from studio.evaluation.resampling import (
     jackknife,
     jackknife_error,
     mcnemar,
+    paired_share_interval,
     proportion_interval,
 )
 from studio.results import wilson
@@ -77,6 +78,19 @@ def test_mcnemar_is_the_exact_binomial_test():
     assert mcnemar(0, 0) == 1.0
     assert mcnemar(0, 5) == pytest.approx(2 * 0.5**5)
     assert mcnemar(3, 9) == mcnemar(9, 3)
+
+
+def test_a_difference_of_shares_has_a_width_and_covers():
+    low, high = paired_share_interval(0, 0, 50)
+    assert low < 0 < high
+    assert low == -high
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(REPEATS):
+        a, b = rng.random(60) < 0.6, rng.random(60) < 0.7
+        low, high = paired_share_interval(int((a & ~b).sum()), int((b & ~a).sum()), 60)
+        covered += low <= 0.1 <= high
+    assert 0.90 <= covered / REPEATS <= 0.99
 
 
 def test_groups_depend_on_the_prompt_alone():
