@@ -9,7 +9,7 @@ from typing import Any
 
 from pipelines.errors import AdapterFileError, LoomError, SuiteError
 from pipelines.registry import create
-from pipelines.request import GenerationRequest
+from pipelines.request import GenerationRequest, SettingValue
 from studio.batch.picture import Picture
 from studio.batch.prompts.prompt_row import PromptRow
 from studio.batch.prompts.reading import bad_rows, read_prompts
@@ -51,11 +51,16 @@ def pictures_of(suite: Suite, library: AdapterLibrary, base_model_revision: str 
 
 def _of_row(suite: Suite, row: PromptRow, sha256_of: Callable[[str], str], revision: str) -> Iterator[Picture]:
     for cell in _cells(suite, row):
-        create(cell["method"], cell["settings"])
+        _check_method(cell["method"], tuple(cell["settings"].items()))
         hashes = {choice.name: sha256_of(choice.name) for choice in cell["adapters"]}
         for index, seed in enumerate(_seeds(suite, row)):
             request = GenerationRequest(prompt=row.prompt, base_model=suite.base_model, seed=seed, **cell)
             yield Picture(row.id, index, request, hashes, revision, row.expected, row.metadata)
+
+
+@functools.cache
+def _check_method(method: str, settings: tuple[tuple[str, SettingValue], ...]) -> None:
+    create(method, dict(settings))
 
 
 def _cells(suite: Suite, row: PromptRow) -> Iterator[dict[str, Any]]:

@@ -40,21 +40,24 @@ def run_batch(
     `workers` 0 means one for every accelerator, or for every core but at most 4. Raises LoomError, after which the
     batch can be run again.
     """
+    left = len(batch.shards) - len(batch.sealed_shards())
     with drained_by_signals() as caught:
 
         def stop() -> bool:
             return bool(caught)
 
-        if engine == "local":
+        if engine not in ENGINES:
+            raise RequestError(f"there is no engine {engine!r}", expected=" or ".join(ENGINES))
+        if not left:
+            on_progress(ProgressReader(batch).read())
+        elif engine == "local":
             from studio.batch.engines.local import run_local
 
-            run_local(batch, workers or _default_workers(), options, on_progress, stop)
-        elif engine == "ray":
+            run_local(batch, min(workers or _default_workers(), left), options, on_progress, stop)
+        else:
             from studio.batch.engines.on_ray import run_on_ray
 
             run_on_ray(batch, workers, options, on_progress, stop)
-        else:
-            raise RequestError(f"there is no engine {engine!r}", expected=" or ".join(ENGINES))
     layout_of(batch).finish()
     return Outcome(ProgressReader(batch).read(), caught[0] if caught else 0)
 

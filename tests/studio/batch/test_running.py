@@ -29,6 +29,7 @@ def test_a_signal_drains_and_the_next_run_goes_on(plan, tiny_pocket):
     done = run_batch(batch, WorkerOptions(), lambda progress: None, workers=1)
     assert (done.signal, done.progress.done) == (0, 40)
     assert audit(batch).passed
+    assert run_batch(batch, WorkerOptions(), lambda progress: None).progress.done == 40  # with nothing left to do
 
 
 def test_a_second_ctrl_c_interrupts():
