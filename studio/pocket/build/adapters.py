@@ -14,7 +14,7 @@ from studio.pocket.concepts import CONCEPTS, concept, training_set
 
 PICTURES = 48
 # small areas need more steps than whole-picture ones
-STEPS = {"character": 320, "object": 320, "accessory": 320, "background": 200, "style": 320}
+STEPS = {"character": 300, "object": 300, "accessory": 300, "background": 200, "style": 300}
 
 
 def in_turn() -> list[str]:
@@ -39,7 +39,7 @@ def train(
         targets="full",
         learning_rate=learning_rate,
         steps=steps or STEPS[held.category],
-        batch_size=16,
+        batch_size=8,
         schedule="cosine",
         warmup_steps=10,
         caption_dropout=0.1,
