@@ -8,9 +8,11 @@ stays in its lease, so that the pictures that kill workers are found.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -104,8 +106,9 @@ def is_free(batch: Batch, state: LeaseState) -> bool:
     gone = is_gone(state.process)
     if gone is not None:
         return gone
+    now = time.time() + _clock_offset(batch.parts, int(time.monotonic() // LEASE_SECONDS))
     try:
-        silent = _now(batch) - _path(batch, state.shard, state.epoch).stat().st_mtime
+        silent = now - _path(batch, state.shard, state.epoch).stat().st_mtime
     except OSError:
         return False
     return silent > LEASE_SECONDS
@@ -179,12 +182,13 @@ def _read(path: Path, shard: int, epoch: int) -> LeaseState:
         return LeaseState(shard, epoch, ProcessIdentity("", 0, ""), ended=True)
 
 
-def _now(batch: Batch) -> float:
-    """The clock of the file system, which stamps the heartbeats: clocks of machines differ."""
-    probe = batch.parts / f"clock.{os.getpid()}.{threading.get_ident()}"
-    probe.parent.mkdir(parents=True, exist_ok=True)
-    probe.touch()
+@functools.lru_cache(maxsize=8)
+def _clock_offset(folder: Path, period: int) -> float:
+    """How far the clock of the file system, which stamps the heartbeats, is ahead of ours; asked once in a `period`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / f"clock.{os.getpid()}.{threading.get_ident()}"
     try:
-        return probe.stat().st_mtime
+        probe.touch()
+        return probe.stat().st_mtime - time.time()
     finally:
         probe.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The row of a picture: all that is known of how it was made, kept in its PNG until its shard is sealed."""
+"""The row of a picture: what was planned, and what was measured, which its PNG keeps until its shard is sealed."""
 
 from __future__ import annotations
 
@@ -37,15 +37,17 @@ def planned_row(picture: Picture) -> Row:
     }
 
 
-def drawn_row(picture: Picture, made: Generation, *, worker: str, attempt: int, batch_size: int) -> Row:
-    """The row of a picture that was drawn: `seconds` and `passes` are its own share, `attempt` its shard's lease."""
+def measured(picture: Picture, made: Generation, *, worker: str, attempt: int, batch_size: int) -> Row:
+    """What is known since the picture was drawn: `seconds` and `passes` are its share, `attempt` its shard's lease."""
     record = made.record
-    return planned_row(picture) | {
+    return {
+        "uid": picture.uid,
         "width": made.image.width,
         "height": made.image.height,
         "pixels_sha256": pixels_sha256(made.image),
         "seconds": round(record.seconds, 6),
         "passes": dict(record.passes),
+        "cost": dict(record.cost),
         "peak_memory_bytes": record.peak_memory_bytes,
         "device": record.device,
         "dtype": record.dtype,
@@ -59,12 +61,12 @@ def drawn_row(picture: Picture, made: Generation, *, worker: str, attempt: int, 
 
 
 def write_picture(file: BinaryIO, made: Generation, row: Mapping[str, Any]) -> None:
-    """The PNG of a picture with its record, as all pictures of Loom have one, and its row."""
+    """The PNG of a picture with its record, as all pictures of Loom have one, and what was measured."""
     write_png(file, made.image, made.record, {KEYWORD: json.dumps(row, allow_nan=False)})
 
 
 def read_row(path: Path, picture: Picture) -> Row:
-    """The row inside the PNG at `path`; raises RecordError if it is not that of the picture."""
+    """The whole row of the picture in the PNG at `path`; raises RecordError if it is another one."""
     text = read_text(path, KEYWORD)
     try:
         row = json.loads(text or "")
@@ -73,4 +75,4 @@ def read_row(path: Path, picture: Picture) -> Row:
         raise RecordError(f"{path} carries no row of a batch", found=str(error)[:200]) from error
     if not sound:
         raise RecordError(f"{path} is another picture", expected=picture.uid, found=str(row["uid"])[:40])
-    return row
+    return planned_row(picture) | row

@@ -20,13 +20,13 @@ from studio.batch.lease import Heartbeat, Lease, claim
 from studio.batch.liveness import this_process
 from studio.batch.picture import Picture
 from studio.batch.put import put_new
-from studio.batch.rows import drawn_row, write_picture
+from studio.batch.rows import measured, write_picture
 from studio.batch.shards import batches
 
 if TYPE_CHECKING:
     from studio.session import Studio
 
-POLL_SECONDS = 1.0  # between looks at shards that others hold
+POLL_SECONDS, MAX_POLL_SECONDS = 1.0, 10.0  # between looks at shards that others hold
 DEATHS_TOGETHER = 3  # of workers over one batch; then its pictures are drawn one by one
 DEATHS_ALONE = 3  # of workers over one picture alone; then it is given up
 BATCH_ON_ACCELERATOR = 8
@@ -77,6 +77,7 @@ class Worker:
 
     def run(self) -> None:
         """Work until every shard is sealed, or `stop` says so. Raises the errors of drawing.STOPPING."""
+        pause = POLL_SECONDS
         while not self._stop():
             left = self._unsealed()
             if not left:
@@ -84,9 +85,10 @@ class Worker:
             _ = self._studio.pipeline  # loaded before a shard is claimed: a base that kills workers is no shard's fault
             drawn = next((shard for shard in left if self.work_on(shard)), None)
             if drawn is None:
-                time.sleep(POLL_SECONDS)
+                self._wait(pause)
+                pause = min(2 * pause, MAX_POLL_SECONDS)
             else:
-                self._place = drawn + 1
+                self._place, pause = drawn + 1, POLL_SECONDS
 
     def work_on(self, shard: int) -> bool:
         """Draw and seal one shard, if it can be had; whether there was something to do."""
@@ -102,6 +104,11 @@ class Worker:
         finally:
             self._heartbeat.lease = None
         return True
+
+    def _wait(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not self._stop():
+            time.sleep(0.2)
 
     def _unsealed(self) -> list[int]:
         """Shards to try, from this worker's place on: neighbours share LoRAs, and workers rarely meet."""
@@ -160,7 +167,7 @@ class Worker:
                 )
                 continue
             made = result.generation
-            row = drawn_row(picture, made, worker=worker, attempt=attempt, batch_size=result.batch_size)
+            row = measured(picture, made, worker=worker, attempt=attempt, batch_size=result.batch_size)
             put_new(
                 self._layout.picture_path(picture.uid),
                 lambda file, made=made, row=row: write_picture(file, made, row),

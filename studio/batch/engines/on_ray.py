@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import threading
 import time
 import traceback
@@ -151,11 +152,15 @@ class _Cluster:
         self._ray = ray
         self._ours = not ray.is_initialized()
         if self._ours:
+            handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
             settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
             try:
                 ray.init(address="auto", **settings)
             except ConnectionError:
                 ray.init(include_dashboard=False, **settings)
+            if threading.current_thread() is threading.main_thread():
+                for number, handler in handlers.items():  # Ray would end the driver at once; ours let it drain
+                    signal.signal(number, handler)
 
     def __exit__(self, *_: object) -> None:
         if self._ours:

@@ -3,7 +3,10 @@
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
+import time
 from contextlib import suppress
 from multiprocessing import forkserver
 
@@ -124,6 +127,32 @@ def test_two_runs_in_one_folder_share_the_work(plan, tiny_pocket):
     rows = list(sealed_rows(batch))
     assert len({row["worker"] for row in rows}) == 2
     assert {row["attempt"] for row in rows} == {1}  # nothing was drawn by both
+
+
+@pytest.mark.slow
+def test_workers_end_when_the_run_that_started_them_is_killed(plan, tiny_pocket):
+    batch = plan(SUITE.format(samples=200), base=tiny_pocket)
+    code = "import sys; from studio.cli import main; main()"
+    run = subprocess.Popen([sys.executable, "-c", code, "batch", "run", str(batch.folder), "--workers", "2"])
+
+    def drawing():
+        return [lease for lease in current(batch) if is_gone(lease.process) is False]
+
+    try:
+        wait_until(lambda: len(drawing()) == 2)
+    finally:
+        run.kill()
+        run.wait()
+    wait_until(lambda: not drawing())
+    assert all(lease.ended for lease in current(batch))  # they finished what they drew and released it
+    assert len(list((batch.folder / "images").rglob("*.png"))) < len(batch.pictures)
+
+
+def wait_until(holds, seconds=200):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 class TestOneWorker:

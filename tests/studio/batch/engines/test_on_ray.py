@@ -4,7 +4,6 @@ import os
 import random
 import signal
 import threading
-import time
 from contextlib import suppress
 
 import pytest
@@ -16,6 +15,7 @@ from studio.batch.engines.on_ray import run_on_ray
 from studio.batch.layouts.layout import sealed_rows
 from studio.batch.lease import current, states
 from studio.batch.liveness import is_gone
+from studio.batch.running import run_batch
 from studio.batch.worker import Worker, WorkerOptions, open_studio
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.filterwarnings("ignore")]  # Ray's own
@@ -117,8 +117,15 @@ def test_killed_actors_lose_nothing_and_draw_nothing_twice(plan, tiny_pocket, cl
 def test_a_drain_and_an_error_reach_the_driver(plan, tiny_pocket, cluster, loras, write_lora):
     cluster(1)
     batch = plan(SUITE, "ray", base=tiny_pocket)
-    started = time.monotonic()
-    run(batch, stop=lambda: any(lease.drawing for lease in current(batch)) or time.monotonic() - started > 300)
+    sent = []
+
+    def show(progress):
+        if progress.working and not sent:
+            sent.append(signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    stopped = run_batch(batch, WorkerOptions(), show, engine="ray")
+    assert stopped.signal == signal.SIGTERM
     assert sum(1 for _ in sealed_rows(batch)) + len(list((batch.folder / "images").rglob("*.png"))) > 0
     assert not audit(batch).passed
     assert [lease for lease in current(batch) if not lease.ended] == []
