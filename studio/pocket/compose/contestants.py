@@ -6,10 +6,12 @@ A contestant is called by one text: `merge`, `switch:switch_every=2`, `merge@0.8
 
 import ast
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from pipelines.generate import generate_batch
 from pipelines.registry import create
@@ -25,10 +27,20 @@ class Contestant(Protocol):
 
 @dataclass
 class Bench:
-    """A pipeline with every LoRA loaded, and PEFT's own model beside it for those who need one."""
+    """A pipeline with every LoRA loaded, and PEFT's own model beside it for those who need one.
+
+    With `autocast` the models compute in bfloat16 and everything between them stays in float32: on a CPU that has it,
+    a picture takes 0.6 of the time.
+    """
 
     pipe: Any
     peft: PeftBench | None = None
+    autocast: bool = False
+
+    def arithmetic(self) -> AbstractContextManager[Any]:
+        """The context to draw in."""
+        device = self.pipe._execution_device.type
+        return torch.autocast(device, torch.bfloat16) if self.autocast else nullcontext()
 
     def of_peft(self) -> PeftBench:
         if self.peft is None:

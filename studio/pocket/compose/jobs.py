@@ -115,7 +115,8 @@ def _draw(job: Job, bench: Bench, seeds: Sequence[int], sampling: Sampling) -> D
         pictures = np.stack([CHEATS[job.contestant](job.asked, seed, size) for seed in seeds])
         return Drawn(pictures, {}, 0.0, 0)
     if job.contestant not in CEILINGS:
-        return contestant(job.contestant).draw(bench, job.asked, seeds, sampling)
+        with bench.arithmetic():
+            return contestant(job.contestant).draw(bench, job.asked, seeds, sampling)
     pictures = true_renders(job.asked, seeds, size)
     if job.contestant == "round_trip":
         pictures = through_autoencoder(pictures, bench.pipe.vae)

@@ -28,7 +28,9 @@ PEFT_SHARE = 0.35  # of the processes load PEFT's model, which takes each some s
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a run draws: `processes` of them on `device`, in half precision or not; no job begins after `seconds`.
+    """Where a run draws: `processes` of them on `device`, no job begun after `seconds`.
+
+    `half`: in float16, or on a CPU with the models in bfloat16 and the latents in float32.
 
     With 0 processes everything is drawn in the one that asks. `start`: `fork` is quick, as children inherit what is
     imported; `spawn` is for where something has opened the device before.
@@ -146,12 +148,14 @@ def load(machine: Machine) -> Bench:
 
     from pipelines.families import FusionPipeline
 
-    pipe = FusionPipeline.from_pretrained(str(machine.base), dtype=torch.float16 if machine.half else torch.float32)
+    on_cpu = machine.device == "cpu"
+    dtype = torch.float16 if machine.half and not on_cpu else torch.float32
+    pipe = FusionPipeline.from_pretrained(str(machine.base), dtype=dtype)
     pipe.to(machine.device)
     pipe.set_progress_bar_config(disable=True)
     for path in sorted(machine.adapters.glob("*.safetensors")):
         pipe.load_lora_weights(str(path), adapter_name=path.stem)
-    return Bench(pipe)
+    return Bench(pipe, autocast=machine.half and on_cpu)
 
 
 def clock(
@@ -176,8 +180,9 @@ def _clock(
         for name in contestants:
             held: dict[str, Any] = {"clock": name, "k": asked.k, "pictures": seeds, "processor": _processor(machine)}
             try:
-                for _ in range(2):
-                    drawn = contestant(name).draw(bench, asked, asked.seeds(seeds), sampling)
+                with bench.arithmetic():
+                    for _ in range(2):
+                        drawn = contestant(name).draw(bench, asked, asked.seeds(seeds), sampling)
                 held |= {"seconds": round(drawn.seconds, 4), "peak_memory_bytes": drawn.peak_memory_bytes}
             except Exception as error:  # told in the job files of the contestant, too
                 held["error"] = f"{type(error).__name__}: {error}"
