@@ -137,14 +137,13 @@ def results_table(found: Evaluation) -> None:
                 plain(cell.label), name, number(result.value), interval(result.ci_low, result.ci_high), str(result.n)
             )
             notes |= dict.fromkeys(f"{result.metric}: {warning}" for warning in result.warnings)
-    Console(soft_wrap=True).print(table)
+    _console().print(table)
     for note in notes:
         Console(stderr=True, soft_wrap=True).print(f"note: {plain(note)}", markup=False, highlight=False)
 
 
 def comparison_table(comparisons: Sequence[Comparison]) -> None:
     """Print the differences, and whether each is more than chance."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -162,7 +161,14 @@ def comparison_table(comparisons: Sequence[Comparison]) -> None:
             str(each.n),
             verdict + p_value,
         )
-    Console(soft_wrap=True).print(table)
+    _console().print(table)
+
+
+def _console() -> Any:
+    """As wide as the terminal; into a file or pipe, wide enough for any row."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 200)
 
 
 def number(value: float) -> str:

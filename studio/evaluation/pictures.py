@@ -13,7 +13,7 @@ from pipelines.training.items import SUFFIXES, listed
 from studio.evaluation.metadata import read_rows, sample_of
 from studio.evaluation.metric import Sample
 from studio.evaluation.picture_set import Picture, PictureSet
-from studio.evaluation.shards import read_shards
+from studio.evaluation.shards import NOT_MADE, read_shards
 from studio.record import read_record
 
 
@@ -28,22 +28,28 @@ def read_pictures(path: Path) -> PictureSet:
     if not path.is_dir():
         raise EvaluationError(f"{path} is not there", expected="a folder of pictures, or a .tar shard")
     if shards := sorted(path.glob("*.tar")):
-        return read_shards(path, shards)
+        found = read_shards(path, shards)
+        return replace(found, remarks=(*found.remarks, *_failures(path)))
     if (path / "metadata.jsonl").is_file():
         return _with_metadata(path)
     return _checked(path, (Picture(_from_record(path, file), file) for file in _files(path)))
 
 
+def _failures(folder: Path) -> tuple[str, ...]:
+    """What is said about pictures that were not made: rows with an error, also those in a batch's failed.jsonl."""
+    files = [folder / name for name in ("metadata.jsonl", "failed.jsonl")]
+    failed = sum(1 for file in files if file.is_file() for _, row in read_rows(file) if row.get("error"))
+    return (NOT_MADE.format(failed),) if failed else ()
+
+
 def _with_metadata(folder: Path) -> PictureSet:
-    """The pictures that the rows of metadata.jsonl name; rows of failed pictures have no file and are counted."""
+    """The pictures that the rows of metadata.jsonl name; rows of failed pictures have no file."""
     pictures: list[Picture] = []
     named: set[str] = set()
-    failed = 0
     for number, row in read_rows(folder / "metadata.jsonl"):
         name = row.get("file_name")
         where = f"line {number} of {folder / 'metadata.jsonl'}"
         if not name and row.get("error"):
-            failed += 1
             continue
         if not isinstance(name, str) or not name:
             raise EvaluationError(f"{where} names no picture", expected='"file_name"', found=json.dumps(row)[:80])
@@ -56,9 +62,7 @@ def _with_metadata(folder: Path) -> PictureSet:
             raise EvaluationError(f"{where} names a picture that is not there", found=name)
         named.add(name)
         pictures.append(Picture(sample_of(name, row), file))
-    remarks: list[str] = []
-    if failed:
-        remarks.append(f"{failed} pictures were not made (rows with an error) and are not in any number")
+    remarks = list(_failures(folder))
     if strangers := [file for file in _files(folder) if file.relative_to(folder).as_posix() not in named]:
         names = listed([file.name for file in strangers])
         remarks.append(f"{len(strangers)} files have no row in metadata.jsonl and are not in any number: {names}")

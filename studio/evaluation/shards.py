@@ -12,6 +12,8 @@ from pipelines.training.items import SUFFIXES
 from studio.evaluation.metadata import parse_row, sample_of
 from studio.evaluation.picture_set import Picture, PictureSet
 
+NOT_MADE = "{} pictures were not made (rows with an error) and are not in any number"
+
 
 def read_shards(path: Path, shards: Sequence[Path]) -> PictureSet:
     """The pictures of all shards in the order of their names; raises EvaluationError for a damaged one."""
@@ -31,7 +33,7 @@ def read_shards(path: Path, shards: Sequence[Path]) -> PictureSet:
     if not pictures:
         raise EvaluationError(f"{path} holds no picture", found=f"{len(shards)} shards without pictures")
     ordered = tuple(pictures[name] for name in sorted(pictures))
-    remarks = (f"{failed} pictures were not made (rows with an error) and are not in any number",) if failed else ()
+    remarks = (NOT_MADE.format(failed),) if failed else ()
     return PictureSet(path, ordered, remarks)
 
 

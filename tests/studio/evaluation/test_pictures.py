@@ -129,7 +129,6 @@ def test_shards_are_read_where_they_lie(tmp_path):
     shard(tmp_path / "00000.tar", {"b": 20, "a": 10})
     shard(tmp_path / "00001.tar", {"c": 30}, [("d.json", b'{"error": "too long"}')])
     (tmp_path / "00000.parquet").write_bytes(b"an index")
-    (tmp_path / "metadata.jsonl").write_text("not needed beside shards")
     found = read_pictures(tmp_path)
     assert [picture.sample.name for picture in found.pictures] == ["a.png", "b.png", "c.png"]
     assert [int(picture.pixels()[0, 0, 0]) for picture in found.pictures] == [10, 20, 30]
@@ -137,6 +136,14 @@ def test_shards_are_read_where_they_lie(tmp_path):
     assert found.pictures[2].sample.prompt == "p c"
     assert found.remarks == ("1 pictures were not made (rows with an error) and are not in any number",)
     assert len(read_pictures(tmp_path / "00001.tar")) == 1
+
+
+def test_failures_beside_shards_are_told(tmp_path):
+    shard(tmp_path / "00000.tar", {"a": 10})
+    (tmp_path / "failed.jsonl").write_text('{"uid": "b", "error": "out of memory"}\n')
+    assert read_pictures(tmp_path).remarks == (
+        "1 pictures were not made (rows with an error) and are not in any number",
+    )
 
 
 @pytest.mark.parametrize(
