@@ -121,7 +121,8 @@ def measure(pipe: Any, adapter: Adapter) -> FrequencyProfile:
     passes = (Pass({}, weight=0.0), Pass(gates))
     plan = FusionPlan((adapter.name,), lambda state: passes, ({}, gates), combine)
     own = _text_to_image(pipe)
-    bar: Any = vars(own).get("_progress_bar_config")
+    state: dict[str, Any] = own.__dict__
+    bar = state.get("_progress_bar_config")
     own.set_progress_bar_config(disable=True)
     try:
         with fused(own, plan, {adapter.name: adapter}):
@@ -134,9 +135,9 @@ def measure(pipe: Any, adapter: Adapter) -> FrequencyProfile:
                 **_size(own),
             )
     finally:
-        vars(own).pop("_progress_bar_config")
+        del state["_progress_bar_config"]
         if bar is not None:
-            vars(own)["_progress_bar_config"] = bar
+            state["_progress_bar_config"] = bar
     return FrequencyProfile(*zip(*found, strict=True))
 
 

@@ -16,6 +16,11 @@ Turns = tuple[int, ...]  # adapters in full, for each step
 RHYTHM = ((0.0, 0.375, 2), (0.375, 0.875, 3), (0.875, 1.0, 2))
 
 
+def least_cost(adapters: int, num_inference_steps: int, *, share: float, reference: float) -> float:
+    """What the first step and the reused passes cost by themselves; see `affordable`."""
+    return reference + (adapters + (num_inference_steps - 1) * adapters * share) / num_inference_steps
+
+
 def affordable(adapters: int, num_inference_steps: int, budget: float, *, share: float, reference: float) -> int:
     """Full passes of adapters that a budget leaves after the first step.
 
@@ -23,7 +28,7 @@ def affordable(adapters: int, num_inference_steps: int, budget: float, *, share:
     adapters. Raises SettingError for a budget that the first step and the reused passes exceed by themselves.
     """
     n, steps = adapters, num_inference_steps
-    least = reference + (n + (steps - 1) * n * share) / steps
+    least = least_cost(n, steps, share=share, reference=reference)
     if budget < least - 1e-9:
         raise SettingError(
             "the budget cannot be met",

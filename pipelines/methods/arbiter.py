@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar, Literal
 
+from pipelines.arbitration import Arbitration
 from pipelines.contributions import (
     at_places,
     conditional_half,
@@ -12,35 +14,41 @@ from pipelines.contributions import (
     contributions,
     energy,
     for_both_halves,
-    smoothed,
 )
 from pipelines.method import FusionMethod
-from pipelines.plan import FusionPlan, Predictions
+from pipelines.plan import FusionPlan, Pass, Predictions, StepState
+from pipelines.refresh import least_cost
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pipelines.request import AdapterChoice
 
-_SILENT = 1e-6  # of its own average: an adapter that says less than this at a place says nothing there
+BUDGET = 2.0  # passes per step that are spent where nobody says
 
 
 @dataclass(frozen=True)
 class Arbiter(FusionMethod):
     """eps = eps_base + sum_i gamma_i w_i Delta_i with Delta_i = eps_i - eps_base, w decided place by place.
 
-    m_i = smooth_k(|Delta_i|^2) / its mean over the picture, w_i = softmax_i(s log m_i), s the `sharpness`.
-    gamma_i = sum |Delta_i|^2 / sum w_i |Delta_i|^2 gives back what arbitration takes from adapter i, up to `max_gain`.
-    Decided per sample on the conditional half of guidance, and the same for both halves.
+    m_i = smooth_k(|Delta_i|^2) / its mean over the picture, w = softmax_i(s log m_i) with s the `sharpness`; adapters
+    with a flat map, as styles have, speak everywhere (`pipelines.arbitration`). gamma_i = sum |Delta_i|^2 /
+    sum w_i |Delta_i|^2 gives back what arbitration takes from adapter i. Decided per sample on the conditional half of
+    guidance, and the same for both halves.
+
+    The N contributions are computed in turns within the `budget`, and reused in between. `where` moves the decision:
+    `layers` takes |B_i A_i x|^2 at each layer and place instead, in one pass. `regions` spends the budget on the first
+    steps and keeps what they decided as regions, in which the adapters act inside the layers in one pass.
     """
 
     name: ClassVar[str] = "arbiter"
     title: ClassVar[str] = "Arbiter"
     source: ClassVar[str] = "Loom"
     when_to_use: ClassVar[str] = (
-        "For LoRAs that must all show in one picture: each rules the places it changes most and leaves the others be."
+        "For LoRAs that must all show in one picture: each rules the places it changes most and leaves the others be. "
+        "Takes about twice as long as Merge."
     )
-    passes_per_step: ClassVar[str] = "N + 1"
+    passes_per_step: ClassVar[str] = "2"
     order_matters: ClassVar[bool] = False
 
     sharpness: float = field(
@@ -65,28 +73,81 @@ class Arbiter(FusionMethod):
     max_gain: float = field(
         default=2.5, metadata={"help": "The most that is given back by itself.", "min": 1.0, "max": 10.0}
     )
+    flat_from: float = field(
+        default=0.8,
+        metadata={
+            "help": "How evenly a LoRA must change the picture to speak everywhere, as a style; 1 is never.",
+            "min": 0.0,
+            "max": 1.0,
+        },
+    )
+    where: Literal["output", "regions", "layers"] = field(
+        default="output", metadata={"help": "Decide on predictions, keep regions from the first steps, or by layer."}
+    )
     budget: float = field(
         default=0.0,
-        metadata={"help": "At most this many passes per step on average; 0 is no limit.", "min": 0.0, "max": 100.0},
+        metadata={
+            "help": "At most this many passes per step on average; 0 is 2, or the least there can be.",
+            "min": 0.0,
+            "max": 100.0,
+        },
     )
 
+    @property
+    def arbitration(self) -> Arbitration:
+        return Arbitration(self.sharpness, self.smoothing, self.gain, self.max_gain, self.flat_from)
+
     def compose(self, adapters: tuple[AdapterChoice, ...], num_inference_steps: int) -> FusionPlan:
-        return contribution_plan(adapters, num_inference_steps, self._combine, budget=self.budget)
+        budget = self.budget or max(BUDGET, least_cost(len(adapters), num_inference_steps, share=0.0, reference=1.0))
+        if self.where == "layers":
+            return self._in_layers(adapters)
+        if self.where == "regions" and len(adapters) > 1:
+            return self._in_regions(adapters, num_inference_steps, budget)
+        return contribution_plan(adapters, num_inference_steps, self._combine, budget=budget)
 
     def _combine(self, predictions: Predictions) -> Tensor:
         base, deltas = contributions(predictions)
-        e = energy(predictions, conditional_half(predictions, deltas))  # [n b h w]
-        w = self.weights(e) * self.gains(e, self.weights(e))
-        w = for_both_halves(predictions, w)
-        return base + (at_places(predictions, w).to(deltas.dtype) * deltas).sum(dim=0)
+        speaking = for_both_halves(predictions, self._speaking(predictions))
+        return base + (at_places(predictions, speaking).to(deltas.dtype) * deltas).sum(dim=0)
 
-    def weights(self, e: Tensor) -> Tensor:
-        m = smoothed(e, self.smoothing | 1)
-        m = m / m.mean(dim=(-2, -1), keepdim=True).clamp_min(1e-20)
-        return (self.sharpness * m.clamp_min(_SILENT).log()).softmax(dim=0)
+    def _speaking(self, predictions: Predictions) -> Tensor:
+        """gamma_i w_i [n b' h w] for the samples of the conditional half."""
+        _, deltas = contributions(predictions)
+        return self.arbitration.speaking(energy(predictions, conditional_half(predictions, deltas)))
 
-    def gains(self, e: Tensor, w: Tensor) -> Tensor:
-        if self.gain:
-            return w.new_full((1, 1, 1, 1), self.gain)
-        kept = (w * e).sum(dim=(-2, -1), keepdim=True)
-        return (e.sum(dim=(-2, -1), keepdim=True) / kept.clamp_min(1e-20)).clamp(1.0, self.max_gain)
+    def _in_layers(self, adapters: tuple[AdapterChoice, ...]) -> FusionPlan:
+        from pipelines.runtime.arbitration import ArbitratedLayers
+
+        together = _together(adapters)
+        plan = FusionPlan(tuple(together.gates), lambda state: (together,), (together.gates,))
+        return replace(plan, layer_rule=ArbitratedLayers(self.arbitration))
+
+    def _in_regions(self, adapters: tuple[AdapterChoice, ...], num_inference_steps: int, budget: float) -> FusionPlan:
+        from pipelines.runtime.arbitration import RegionedLayers
+
+        n, together = len(adapters), _together(adapters)
+        affordable = int((budget - 1) * num_inference_steps / n + 1e-9)
+        deciding = min(max(affordable, 1), num_inference_steps)
+        apart = contribution_plan(adapters, num_inference_steps, self._combine)
+        rule = RegionedLayers(tuple(together.gates))
+
+        def schedule(state: StepState) -> Sequence[Pass]:
+            if state.index >= deciding:
+                return (together,)
+            rule.decide(None)  # what an earlier run has left
+            return apart.schedule(state)
+
+        def combine(predictions: Predictions) -> Tensor:
+            if len(predictions.passes) == 1:
+                return predictions.noise_preds[0]
+            combined = self._combine(predictions)
+            rule.decide(for_both_halves(predictions, self._speaking(predictions)).clamp_max(1.0))
+            return combined
+
+        cost = 1 + n * deciding / num_inference_steps
+        texts = (*apart.text_passes, together.gates)
+        return FusionPlan(apart.adapters, schedule, texts, combine, layer_rule=rule, predicted_cost=cost)
+
+
+def _together(adapters: tuple[AdapterChoice, ...]) -> Pass:
+    return Pass({choice.name: choice.strength for choice in adapters})

@@ -68,7 +68,7 @@ class ControlledRule(LayerRule):
 
     def _mask(self, site: LayerSite, h: Tensor) -> Tensor:
         """A multiplier for h: [1 R rows columns], [1 T R] or [1 1 R]."""
-        layout = _layout(site, h)
+        layout = layout_of(site, h)
         key = (site.kind, h.ndim, layout, site.names, *site.update.ranks, h.dtype, h.device)
         if key not in self._masks:
             regions = [self._regions.get(name) for name in site.names]
@@ -102,7 +102,7 @@ def _everywhere(region: Region | None) -> float:
     return 1.0 if region is None else region.everywhere * region.peak
 
 
-def _layout(site: LayerSite, h: Tensor) -> tuple[int, int, int] | None:
+def layout_of(site: LayerSite, h: Tensor) -> tuple[int, int, int] | None:
     """Rows and columns of the picture in the tokens or pixels of a layer, and how many text tokens stand before them.
 
     None for a layer whose outputs have no place in the picture.

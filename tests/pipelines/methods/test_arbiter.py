@@ -3,8 +3,11 @@
 import pytest
 import torch
 
+from pipelines.errors import SettingError
 from pipelines.methods.arbiter import Arbiter
 from pipelines.plan import Predictions
+from pipelines.request import AdapterChoice
+from pipelines.runtime.fused import fused
 
 SIDE = 8
 
@@ -34,28 +37,12 @@ def test_each_rules_its_own_place():
     assert torch.allclose(found[..., SIDE // 2 :], eps[2][..., SIDE // 2 :], atol=1e-5)
 
 
-def test_a_loud_adapter_wins_no_more_places_than_a_quiet_one():
-    left, right = left_and_right()
-    method = Arbiter(smoothing=1)
-    quiet = method.weights(torch.stack([left, right])[:, None].square())
-    loud = method.weights(torch.stack([left, 10 * right])[:, None].square())
-    assert torch.allclose(quiet, loud, atol=1e-5)
-
-
 def test_zero_sharpness_shares_every_place():
     eps = eps_of(*left_and_right())
     deltas = eps[1:] - eps[0]
-    assert torch.allclose(combined(Arbiter(sharpness=0.0, gain=1.0), eps), eps[0] + deltas.mean(dim=0), atol=1e-6)
-
-
-@pytest.mark.parametrize("gain", [0.0, 1.0])
-def test_the_gain_gives_back_what_arbitration_took(gain):
-    left, right = left_and_right(weak=0.5)
-    e = torch.stack([left, right])[:, None].square()
-    method = Arbiter(smoothing=3, gain=gain)
-    w = method.weights(e)
-    kept = (method.gains(e, w) * w * e).sum(dim=(-2, -1)) / e.sum(dim=(-2, -1))
-    assert torch.allclose(kept, torch.ones_like(kept)) == (gain == 0.0)
+    assert torch.allclose(
+        combined(Arbiter(sharpness=0.0, gain=1.0, flat_from=1.0), eps), eps[0] + deltas.mean(dim=0), atol=1e-6
+    )
 
 
 def test_one_that_says_nothing_takes_nothing_away():
@@ -76,3 +63,57 @@ def test_the_conditional_half_decides_for_both():
     found = combined(Arbiter(), torch.cat([other, conditional], dim=1), halves=2)
     assert torch.allclose(found[1:], combined(Arbiter(), conditional), atol=1e-6)
     assert not torch.allclose(found[:1], combined(Arbiter(), other), atol=1e-2)
+
+
+CHOICES = [AdapterChoice("fox", 0.9), AdapterChoice("ink", 0.5), AdapterChoice("fog", 0.7)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "passes"),
+    [
+        ({}, {"full": 12, "delta": 12}),  # two passes per step
+        ({"budget": 4.0}, {"full": 24}),
+        ({"where": "layers"}, {"full": 6}),
+        ({"where": "regions"}, {"full": 12}),
+        ({"where": "regions", "budget": 4.0}, {"full": 24}),
+    ],
+)
+def test_the_budget_is_kept_wherever_it_decides(pipe, adapters, draw, settings, passes):
+    with fused(pipe, Arbiter(**settings).plan(CHOICES, 6), adapters) as run:
+        draw(pipe, num_inference_steps=6)
+    assert run.passes == passes
+
+
+def test_without_a_budget_of_ones_own_any_number_of_adapters_and_steps_goes():
+    choices = [AdapterChoice(str(k)) for k in range(12)]
+    assert Arbiter().plan(choices, 4).predicted_cost == pytest.approx(4.0)  # all at the first step, none later
+    assert Arbiter().plan(choices, 48).predicted_cost == pytest.approx(2.0)
+    with pytest.raises(SettingError, match=r"at least 4\.00"):
+        Arbiter(budget=2.0).plan(choices, 4)
+
+
+@pytest.mark.parametrize("where", ["layers", "regions"])
+class TestInsideTheLayers:
+    def test_one_adapter_is_plain_use_of_it(self, family, pipe, adapters, draw, peft_pipes, error_of, where):
+        with fused(pipe, Arbiter(where=where).plan(CHOICES[:1], 3), adapters):
+            found = draw(pipe)
+        assert error_of(found, draw(peft_pipes(family, {"fox": 0.9}))) <= 1e-5
+
+    def test_pictures_of_a_batch_decide_each_for_itself(self, pipe, adapters, draw, error_of, where):
+        def drawn(prompt, seeds):
+            generator = [torch.Generator().manual_seed(seed) for seed in seeds]
+            with fused(pipe, Arbiter(where=where).plan(CHOICES, 3), adapters):
+                return draw(pipe, prompt=prompt, generator=generator, width=96)
+
+        batch = drawn(["a red cat", "a blue dog"], (3, 4))
+        assert error_of(batch[:1], drawn(["a red cat"], (3,))) <= 2e-5
+        assert error_of(batch[1:], drawn(["a blue dog"], (4,))) <= 2e-5
+
+    def test_order_does_not_matter_and_nothing_is_left_behind(self, pipe, adapters, draw, error_of, where):
+        plan = Arbiter(where=where).plan(CHOICES, 3)
+        with fused(pipe, plan, adapters):
+            first, again = draw(pipe), draw(pipe)
+        with fused(pipe, Arbiter(where=where).plan(CHOICES[::-1], 3), adapters):
+            backwards = draw(pipe)
+        assert torch.equal(first, again)
+        assert error_of(backwards, first) <= 1e-5

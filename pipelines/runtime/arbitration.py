@@ -1,0 +1,91 @@
+"""Arbitration inside the layers: each adapter's update is scaled at each place, in one pass of the denoiser."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipelines.arbitration import Arbitration
+from pipelines.runtime.controls import layout_of
+from pipelines.runtime.rules import LayerRule, LayerSite
+
+
+class ArbitratedLayers(LayerRule):
+    """At each layer the adapter speaks whose own update |B_i A_i x|^2 is large there relative to its own average.
+
+    The energy is h_i^T G_i h_i with h_i = A_i x and G_i = B_i^T B_i [r r], so no update is ever formed. Layers without
+    places (time embeddings, the text) and layers of one adapter are left as they are.
+    """
+
+    def __init__(self, arbitration: Arbitration) -> None:
+        self._arbitration = arbitration
+        self._grams: WeakKeyDictionary[LayerSite, tuple[Tensor, ...]] = WeakKeyDictionary()
+
+    def gate(self, site: LayerSite, x: Tensor, h: Tensor) -> Tensor:
+        layout = layout_of(site, h) if site.state is not None and len(site.names) > 1 else None
+        if layout is None:
+            return h.new_ones(())
+        placed, text = _placed(site, site.gated(h), layout)
+        energies: list[Tensor] = []
+        for its, gram in zip(site.slices, self._gram(site), strict=True):
+            own = placed[..., its].float()
+            energies.append(((own @ gram) * own).sum(dim=-1))  # [(n b) rows columns]
+        return _spread(site, self._arbitration.speaking(torch.stack(energies)), text)
+
+    def _gram(self, site: LayerSite) -> tuple[Tensor, ...]:
+        if site not in self._grams:
+            ups = (site.up[its].float() for its in site.slices)
+            self._grams[site] = tuple(up @ up.t() for up in ups)
+        return self._grams[site]
+
+
+class RegionedLayers(LayerRule):
+    """Each adapter's update is scaled by a map of the picture that was decided from earlier predictions.
+
+    `decide` takes the maps of the `names` [n b h w] with each sample of the guided batch; until then, and in passes
+    that open one adapter, nothing is scaled. Layers without places are left as they are.
+    """
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+        self._maps: Tensor | None = None
+        self._fitted: dict[tuple[Any, ...], Tensor] = {}
+
+    def decide(self, maps: Tensor | None) -> None:
+        self._maps = maps
+        self._fitted.clear()
+
+    def gate(self, site: LayerSite, x: Tensor, h: Tensor) -> Tensor:
+        maps = self._maps
+        layout = layout_of(site, h) if site.state is not None and maps is not None else None
+        if maps is None or layout is None or len(h) != maps.shape[1]:
+            return h.new_ones(())
+        rows, columns, text = layout
+        key = (site.names, site.kind, tuple(site.update.ranks), layout)
+        if key not in self._fitted:
+            everywhere = torch.ones_like(maps[0])  # of an adapter that is exempt
+            own = [maps[self._names.index(name)] if name in self._names else everywhere for name in site.names]
+            fitted = F.interpolate(torch.stack(own), size=(rows, columns), mode="bilinear", antialias=True)
+            self._fitted[key] = _spread(site, fitted, text)
+        return self._fitted[key]
+
+
+def _placed(site: LayerSite, h: Tensor, layout: tuple[int, int, int]) -> tuple[Tensor, int]:
+    """h with the picture's places and ranks last, [(n b) rows columns R], and the text tokens before it."""
+    rows, columns, text = layout
+    if site.kind == "conv":
+        return h.permute(0, 2, 3, 1), 0
+    return h[:, text:].reshape(len(h), rows, columns, -1), text
+
+
+def _spread(site: LayerSite, shares: Tensor, text: int) -> Tensor:
+    """Shares [names b rows columns] for every rank: [b R rows columns], or [b (text + rows columns) R], text at 1."""
+    ranks = torch.tensor(site.update.ranks, device=shares.device)
+    every = shares.repeat_interleave(ranks, dim=0).transpose(0, 1)  # [b R rows columns]
+    if site.kind == "conv":
+        return every
+    return F.pad(every.flatten(2).transpose(1, 2), (0, 0, text, 0), value=1.0)

@@ -1,0 +1,82 @@
+"""Inside the layers each update is scaled at each place by its own energy, or by maps decided before."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from pipelines.arbitration import Arbitration
+from pipelines.plan import FusionPlan, Pass
+from pipelines.runtime.arbitration import ArbitratedLayers, RegionedLayers
+from pipelines.runtime.fused import fused
+from pipelines.runtime.rules import LayerRule
+
+GATES = {"fox": 0.9, "ink": 0.5, "fog": 0.7}
+ARBITRATION = Arbitration(sharpness=3.0, smoothing=1, gain=0.0, max_gain=2.5, flat_from=1.0)
+
+
+class Watched(LayerRule):
+    """Compares what a rule does at every layer of several adapters with the updates themselves."""
+
+    def __init__(self, rule, compare):
+        self.rule, self.compare, self.met = rule, compare, 0
+
+    def gate(self, site, x, h):
+        gate = self.rule.gate(site, x, h)
+        if site.state is not None and gate.ndim and len(site.names) > 1:
+            self.compare(site, h, gate)
+            self.met += 1
+        return gate
+
+
+def run(pipe, adapters, draw, rule, **call):
+    plan = FusionPlan(tuple(GATES), lambda state: (Pass(GATES),), (GATES,), layer_rule=rule)
+    with fused(pipe, plan, adapters):
+        return draw(pipe, num_inference_steps=1, **call)
+
+
+def test_energies_are_those_of_the_updates(pipe, adapters, draw):
+    def compare(site, h, gate):
+        updates = [site.contribution(name, site.gated(h)).detach() for name in site.names]
+        if site.kind == "conv":
+            energies = torch.stack([each.square().sum(dim=1).flatten(1) for each in updates])
+            found = torch.stack([gate[:, its.start].flatten(1) for its in site.slices])
+        else:
+            text = int((gate[0] == 1).all(dim=1).sum()) if site.path.startswith("single") else 0
+            energies = torch.stack([each[:, text:].square().sum(dim=-1) for each in updates])
+            found = torch.stack([gate[:, text:, its.start] for its in site.slices])
+        expected = ARBITRATION.speaking(energies[:, :, None])[:, :, 0]  # places in one row: nothing is smoothed
+        assert torch.allclose(found, expected, rtol=1e-2, atol=1e-4)
+
+    rule = Watched(ArbitratedLayers(ARBITRATION), compare)
+    run(pipe, adapters, draw, rule, width=96)
+    assert rule.met > 3
+
+
+def test_maps_reach_every_layer_with_places(pipe, adapters, draw, error_of):
+    left = torch.zeros(8, 8)
+    left[:, :4] = 1.0
+    halves = 1 if hasattr(pipe, "transformer") and "Flux" in type(pipe).__name__ else 2
+    maps = torch.stack([left, 1 - left, torch.ones(8, 8)])[:, None].repeat(1, halves, 1, 1)
+    rule = RegionedLayers(tuple(GATES))
+    rule.decide(maps)
+    seen = []
+
+    def compare(site, h, gate):
+        shares = gate.transpose(-1, -2) if site.kind == "linear" else gate.flatten(2)
+        seen.append(
+            {name: shares[0, its.start].mean().item() for name, its in zip(site.names, site.slices, strict=True)}
+        )
+
+    masked = run(pipe, adapters, draw, Watched(rule, compare))
+    assert seen
+    assert all(each.get("fog", 1.0) == pytest.approx(1.0) for each in seen)
+    assert all(0.4 < each["fox"] < 0.95 for each in seen if "fox" in each)
+    rule.decide(torch.ones_like(maps))
+    assert error_of(run(pipe, adapters, draw, rule), run(pipe, adapters, draw, None)) <= 1e-5
+    assert error_of(masked, run(pipe, adapters, draw, None)) > 1e-3
+
+
+def test_nothing_is_scaled_before_maps_are_decided():
+    rule = RegionedLayers(("fox",))
+    assert rule.gate(SimpleNamespace(state=object(), names=("fox",)), None, torch.ones(2, 3)).item() == 1.0
