@@ -46,6 +46,12 @@ class Lion(FusionMethod):
         default=0.0,
         metadata={"help": "How far their norms are levelled, layer by layer.", "min": 0.0, "max": 1.0},
     )
+    linear: bool = field(
+        default=True,
+        metadata={
+            "help": "Follow the slider of a LoRA that has one (loom train slider): half of it is half the effect."
+        },
+    )
     priority: float = field(
         default=1.0,
         metadata={
@@ -63,11 +69,14 @@ class Lion(FusionMethod):
         def derive(sources: Mapping[str, Adapter]) -> Mapping[str, Adapter]:
             from pipelines.weight_space.layers import recipe_of
             from pipelines.weight_space.lion import turned_apart
+            from pipelines.weight_space.rank_slider import bent
             from pipelines.weight_space.remember import remembered
 
             chosen = {name: sources[name] for name in active}
+            if self.linear:
+                chosen = {name: bent(adapter, active[name]) for name, adapter in chosen.items()}
             if len(chosen) < 2:
-                return sources
+                return {**sources, **chosen}
             recipe = recipe_of(self.name, self.settings, active, chosen)
             priorities = {name: self.priority ** (len(active) - 1 - place) for place, name in enumerate(active)}
             turned = remembered(

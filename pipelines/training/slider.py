@@ -64,7 +64,7 @@ def train_slider(
     prompts: Sequence[str],
     *,
     steps: int = 200,
-    learning_rate: float = 0.05,
+    learning_rate: float = 0.02,
     num_inference_steps: int = 12,
     guidance_scale: float = 3.0,
     batch_size: int = 4,
@@ -89,6 +89,7 @@ def train_slider(
         generator = torch.Generator().manual_seed(seed)
         optimizer = torch.optim.Adam(curves.values(), lr=learning_rate)
         plain = _error(model, updates, {path: _gates(curve) for path, curve in curves.items()}, unseen)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
         for step in range(steps):
             call = calls[int(torch.randint(len(calls), (), generator=generator))]
             s = float(torch.rand((), generator=generator)) * (KNOTS[-1] + 0.5) - 0.5
@@ -97,8 +98,9 @@ def train_slider(
             optimizer.zero_grad()
             loss.backward()  # pyright: ignore[reportUnknownMemberType]
             optimizer.step()  # pyright: ignore[reportUnknownMemberType]
+            schedule.step()
             if on_step is not None:
-                on_step(step + 1, float(loss))
+                on_step(step + 1, float(loss.detach()))
         slider = RankSlider({path: _gates(curve).detach().cpu() for path, curve in curves.items()})
         error = _error(model, updates, slider.gates, unseen)
     return TrainedSlider(adapter, slider, plain, error)

@@ -84,6 +84,8 @@ def exported(
     whose fusion changes while it draws or that runs several passes, AdapterMatchError where nothing is left to write
     or the number format costs an update more than a hundredth.
     """
+    for adapter in sources.values():
+        adapter.check_additive()
     sources = {each: _with_text(adapter, text_strength) for each, adapter in sources.items()}
     strengths = {choice.name: choice.strength for choice in choices}
     live, gates = _live(method, choices, sources)
@@ -147,7 +149,7 @@ def _with_text(adapter: Adapter, strength: float) -> Adapter:
     if strength == 1.0:
         return adapter
     encoders = {
-        encoder: {path: LoraFactors(each.down, each.up * strength) for path, each in layers.items()}
+        encoder: {path: each.scaled(strength) for path, each in layers.items()}
         for encoder, layers in adapter.text_encoders.items()
     }
     return replace(adapter, text_encoders=encoders if strength else {}, sha256=f"{adapter.sha256} text {strength:g}")

@@ -2,8 +2,8 @@
 
     dW(s) = B diag(g(s)) A        g(0) = 0, g(1) = 1, each g_r rising and linear between the knots
 
-The mergeable form of LiON-LoRA's linear strength (arXiv:2507.05678): what a token in the network cannot be, a setting of
-this slider is, namely a file for any tool. The curves travel in the header of the LoRA that they belong to.
+The mergeable form of LiON-LoRA's linear strength (arXiv:2507.05678): what a token in the network cannot be, a setting
+of this slider is, namely a file for any tool. The curves travel in the header of the LoRA that they belong to.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class RankSlider:
         gates = self.at(s)
         denoiser = {path: _scaled(factors, gates[path]) for path, factors in adapter.denoiser.items()}
         encoders = {
-            encoder: {path: LoraFactors(each.down, each.up * s) for path, each in layers.items()}
+            encoder: {path: each.scaled(s) for path, each in layers.items()}
             for encoder, layers in adapter.text_encoders.items()
         }
         sha256 = f"{adapter.sha256} at {s:g}"
@@ -81,6 +81,19 @@ def slider_of(adapter: Adapter) -> RankSlider | None:
             found=display_text(str(error), 200),
             remedy="Train it again with `loom train slider`, or use the LoRA without it.",
         ) from error
+
+
+def bent(adapter: Adapter, s: float) -> Adapter:
+    """The adapter whose strength s has the effect of its slider at s; the adapter itself where it has no slider.
+
+    Raises AdapterFileError for a slider that is broken.
+    """
+    slider = slider_of(adapter) if s else None
+    if slider is None:
+        return adapter
+    whole = slider.applied(adapter, s)
+    denoiser = {path: each.scaled(1.0 / s) for path, each in whole.denoiser.items()}
+    return replace(whole, denoiser=denoiser, text_encoders=adapter.text_encoders)
 
 
 def _split(values: Tensor, adapter: Adapter, knots: int) -> Iterator[tuple[str, Tensor]]:

@@ -46,7 +46,7 @@ def command(
 
     studio = Studio(base, AdapterLibrary(library_roots(library or [])))
     card = studio.library.find(lora)
-    asked = _prompts(card, prompt or [], pictures, base)
+    asked = prompts_for(card, prompt or [], pictures, base)
     attribute = _judged(card) if measure == "judge" else None
     adapter = load_adapter(card.path, name=card.name, target=BaseTarget.from_pipeline(studio.pipeline))
     with _progress(len(STRENGTHS)) as shown:
@@ -76,7 +76,7 @@ def command(
         typer.echo(f"  strength {strength:4.2f}: {effect:7.1%} of the effect")
 
 
-def _prompts(card: AdapterCard, given: Sequence[str], count: int, base: str) -> list[str]:
+def prompts_for(card: AdapterCard, given: Sequence[str], count: int, base: str) -> list[str]:
     """One prompt a picture: those given in turn, the pocket world's own for its concepts, or the trigger words."""
     from studio.pocket.concepts import CONCEPTS, prompts
 

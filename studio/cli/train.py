@@ -13,6 +13,7 @@ import typer
 from pipelines.errors import CancelledError, OutputError, SettingError, TrainingError
 from pipelines.training.settings import LoraDescription, LoraTraining
 from studio.cli.output import AsJson, plain, print_error, print_json
+from studio.cli.train_slider import slider
 from studio.cli.training_flags import with_training_flags
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ CONCEPT_SETTINGS: Mapping[str, Any] = {
 }
 
 group = typer.Typer(help="Train LoRAs.", no_args_is_help=True)
+group.command("slider")(slider)
 
 
 @group.command("lora")

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from studio import session
@@ -34,6 +36,27 @@ def test_a_lora_is_calibrated_and_drawn_by_its_effect(loom, tmp_path):
     assert "strengths already" in again.stderr
     merged = loom("merge", "fox:0.4", "--linear", "--out", "half.safetensors", "--json")
     assert json.loads(merged.stdout)["recipe"]["adapters"][0]["strength"] == pytest.approx(strength)
+
+
+def test_a_slider_is_trained_used_and_exported(loom, tmp_path):
+    options = ("--steps", 5, "--pictures", 2, "--learning-rate", 0.05, "--at", 0.5)
+    done = loom("train", "slider", "fox", "--out", tmp_path / "loras" / "slid.safetensors", *options, "--json")
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert 0.0 < said["error_of_slider"] < 1.0
+    assert said["paths"][1].endswith("slid-at-0.5.safetensors")
+    kwargs = ("--dtype", "float32", "--json")
+    loom("merge", "slid:0.5", "--method", "lion", "--out", "half.safetensors", *kwargs)
+    loom("merge", "slid-at-0.5", "--out", "same.safetensors", *kwargs)
+    loom("merge", "slid:0.5", "--out", "plain.safetensors", *kwargs)
+    half, same, unslid = (load_file(tmp_path / f"{name}.safetensors") for name in ("half", "same", "plain"))
+
+    def update(tensors):
+        a, b = (next(value for key, value in tensors.items() if part in key) for part in ("lora_A", "lora_B"))
+        return b @ a
+
+    assert torch.allclose(update(half), update(same), atol=2e-3)
+    assert not torch.allclose(update(half), update(unslid), atol=2e-3)
 
 
 @pytest.mark.parametrize(
