@@ -26,6 +26,7 @@ MAX_BLOCKS = 256
 MAX_POINTS = 64
 MAX_MASK_BYTES = 1 << 20
 MAX_MASK_SIDE = 4_096  # pixels
+MAX_PAINTED_SIDE = 1_024  # pixels that are kept of a painted mask: four for each latent of a picture of 2,048
 MAX_REGION_PROMPT = 20_000  # characters
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -62,8 +63,9 @@ class Region:
         """The region of a picture that is white where the adapter acts and black where it does not."""
         import io
 
-        file = io.BytesIO()
-        mask.convert("L").save(file, format="PNG", optimize=True)
+        file, picture = io.BytesIO(), mask.convert("L")
+        picture.thumbnail((MAX_PAINTED_SIDE, MAX_PAINTED_SIDE))
+        picture.save(file, format="PNG", optimize=True)
         return cls(mask=base64.b64encode(file.getvalue()).decode("ascii"), prompt=prompt, everywhere=everywhere)
 
     @property

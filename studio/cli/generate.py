@@ -25,6 +25,25 @@ def command(
     linear: Annotated[
         bool, typer.Option("--linear", help="Strengths are shares of each LoRA's effect, by `loom calibrate`.")
     ] = False,
+    lora_blocks: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME:GROUP=FACTOR,...", help="Strength by groups of layers: fox:style=0.5,structure=0."),
+    ] = None,
+    lora_curve: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME:AT=FACTOR,...", help="Strength over the run, from 0 to 1: fox:0=0,0.3=1."),
+    ] = None,
+    lora_region: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:PLACE[:PROMPT]",
+            help="Where it acts: a box (left, top, right, bottom in shares: fox:0,0,0.5,1) or a mask file.",
+        ),
+    ] = None,
+    lora_exempt: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Takes no part in the fusion: acts in every pass at its strength."),
+    ] = None,
     method: Annotated[
         str | None, typer.Option(help="How LoRAs are fused: `loom methods` explains them (merge).")
     ] = None,
@@ -68,6 +87,10 @@ def command(
         "prompt": words if prompt is None else prompt,
         "negative_prompt": negative,
         "lora": lora,
+        "lora_blocks": lora_blocks,
+        "lora_curve": lora_curve,
+        "lora_region": lora_region,
+        "lora_exempt": lora_exempt,
         "method": method,
         "seed": seed,
         "num_inference_steps": steps,

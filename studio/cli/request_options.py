@@ -11,6 +11,7 @@ from typing import Any
 from pipelines.errors import RequestError, SettingError
 from pipelines.prompt_syntax import parse_choice, split_prompt
 from pipelines.request import GenerationRequest, SettingValue
+from studio.cli.lora_controls import OPTIONS, with_controls
 from studio.cli.method_flags import chosen_settings
 
 
@@ -22,17 +23,20 @@ def asked_for(
 ) -> GenerationRequest:
     """The request made of `start` and the options `given`.
 
-    `given` holds fields of GenerationRequest, besides `lora` (texts name:strength) and `size` (WxH). LoRAs that are
-    given replace those of `start`; settings do if they are for another method. `flags` are the methods' own flags,
-    `pairs` the key=value texts of --set.
+    `given` holds fields of GenerationRequest, besides `lora` (texts name:strength), the controls of single LoRAs
+    (studio/cli/lora_controls.py) and `size` (WxH). LoRAs that are given replace those of `start`; settings do if they
+    are for another method. `flags` are the methods' own flags, `pairs` the key=value texts of --set.
     """
     fields = dict(given)
+    controls = {option: fields.pop(option) for option in OPTIONS if option in fields}
     choices = [parse_choice(text) for text in fields.pop("lora", ())]
     if "prompt" in fields:
         fields["prompt"], tagged = split_prompt(fields["prompt"])
         choices += tagged
     if choices:
         fields["adapters"] = tuple(choices)
+    if controls:
+        fields["adapters"] = with_controls(choices or (start.adapters if start else ()), controls)
     if "size" in fields:
         fields["width"], fields["height"] = parse_size(fields.pop("size"))
     method = fields.get("method", start.method if start else "merge")
