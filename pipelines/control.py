@@ -24,9 +24,9 @@ Curve: TypeAlias = tuple[tuple[float, float], ...]  # (progress, factor) with pr
 MAX_FACTOR = 100.0  # of a block or a point of a curve, either sign
 MAX_BLOCKS = 256
 MAX_POINTS = 64
-MAX_MASK_BYTES = 1 << 20
+MAX_MASK_BYTES = 1 << 16
 MAX_MASK_SIDE = 4_096  # pixels
-MAX_PAINTED_SIDE = 1_024  # pixels that are kept of a painted mask: four for each latent of a picture of 2,048
+MAX_PAINTED_SIDE = 512  # pixels that are kept of a painted mask: two for each latent of a picture of 2,048
 MAX_REGION_PROMPT = 20_000  # characters
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -60,13 +60,16 @@ class Region:
 
     @classmethod
     def painted(cls, mask: Image, *, prompt: str = "", everywhere: float = 1.0) -> Region:
-        """The region of a picture that is white where the adapter acts and black where it does not."""
+        """The region of a picture that is white where the adapter acts and black where it does not, made smaller."""
         import io
 
-        file, picture = io.BytesIO(), mask.convert("L")
-        picture.thumbnail((MAX_PAINTED_SIDE, MAX_PAINTED_SIDE))
-        picture.save(file, format="PNG", optimize=True)
-        return cls(mask=base64.b64encode(file.getvalue()).decode("ascii"), prompt=prompt, everywhere=everywhere)
+        side, file = MAX_PAINTED_SIDE, b""
+        while not file or len(file) > MAX_MASK_BYTES:
+            picture, buffer = mask.convert("L"), io.BytesIO()
+            picture.thumbnail((side, side))
+            picture.save(buffer, format="PNG", optimize=True)
+            side, file = side // 2, buffer.getvalue()
+        return cls(mask=base64.b64encode(file).decode("ascii"), prompt=prompt, everywhere=everywhere)
 
     @property
     def neutral(self) -> bool:

@@ -22,6 +22,7 @@ MAX_STEPS = 1_000
 MAX_ABSOLUTE_GUIDANCE = 100.0
 MAX_SIDE = 8_192  # pixels
 MAX_IMAGES = 256
+MAX_MASKS = 500_000  # characters of all painted masks: a record has to fit into a text of a PNG
 MAX_SEED = 2**63 - 1  # torch.Generator takes a signed 64-bit integer
 
 
@@ -197,6 +198,14 @@ def _check_adapters(adapters: object) -> tuple[AdapterChoice, ...]:
                 f"adapter {choice.name} was chosen twice", expected="each adapter once", remedy="add up the strengths"
             )
         seen.add(choice.name)
+    masks = [choice.region.mask for choice in cast("tuple[AdapterChoice, ...]", choices) if choice.region]
+    if sum(map(len, masks)) > MAX_MASKS:
+        raise RequestError(
+            "the painted masks of a request are too large together",
+            expected=f"at most {MAX_MASKS:,} characters",
+            found=f"{sum(map(len, masks)):,}",
+            remedy="Use boxes, or masks with fewer pixels.",
+        )
     return cast("tuple[AdapterChoice, ...]", choices)
 
 

@@ -22,6 +22,7 @@ from studio.record import GenerationRecord, read_record
 from studio.ui.banner import error_banner, notice_banner
 from studio.ui.compose_layout import ComposeLayout
 from studio.ui.compose_views import ComposeViews, Filters, Viewer
+from studio.ui.controls import MAX_URL, proportions_of
 from studio.ui.form import random_seed, read_draft, read_form, request_of_one, stack_of, write_form
 from studio.ui.gallery import restored_notice
 from studio.ui.recipes import RECIPES
@@ -32,6 +33,7 @@ from studio.ui.workspace import Workspace
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 IN_ORDER: dict[str, Any] = {**QUIET, "concurrency_id": "compose", "concurrency_limit": 1}
 STORAGE_SECRET = "loom"  # what is kept in the browser is no secret: the prompt and the stack of the person at it
+MAX_DATA = 2_000  # characters of a value from the page
 Updates = dict[Any, Any]
 logger = logging.getLogger(__name__)
 
@@ -65,7 +67,8 @@ class ComposeEvents:
         stack_outputs = [self.strands, self.kept_stack, view.stack, view.shelf]
         job_outputs = [view.stage, view.cancel, view.timer, self.shown, view.gallery, view.banner]
         form_outputs = [*self.fields, *stack_outputs, view.banner]
-        context = [self.strands, self.filters, prompt, method]
+        width, height = view.controls["width"], view.controls["height"]
+        context = [self.strands, self.filters, prompt, method, width, height]
 
         page.load(
             self._guarded(self.opened),
@@ -95,9 +98,9 @@ class ComposeEvents:
             **IN_ORDER,
         )
         gr.on(
-            [prompt.change, method.change],
+            [prompt.change, method.change, width.change, height.change],
             self._guarded(self.text_changed),
-            [prompt, self.strands, method],
+            [prompt, self.strands, method, width, height],
             [view.words, view.stack, view.banner],
             trigger_mode="always_last",
             **IN_ORDER,
@@ -143,7 +146,7 @@ class ComposeEvents:
         prompt, method = values["prompt"], values["method"]
         return {
             **self._form(values),
-            **self._stack(strands, Filters(), prompt, method),
+            **self._stack(strands, Filters(), prompt, method, proportions_of(values["width"], values["height"])),
             **self._job(job),
             self.view.gallery: self.views.gallery(Viewer()),
             self.view.recipes: self.views.recipes(),
@@ -155,13 +158,20 @@ class ComposeEvents:
         return {self.view.shelf: self.views.shelf(strands, new), self.filters: new}
 
     def shelf_used(
-        self, strands: list[Strand], filters: Filters, prompt: str, method: str, event: gr.EventData
+        self,
+        strands: list[Strand],
+        filters: Filters,
+        prompt: str,
+        method: str,
+        width: object,
+        height: object,
+        event: gr.EventData,
     ) -> Updates:
         """A card, a trigger word or a category was pressed."""
         action, value = _data(event, "action"), _data(event, "value")
         if action == "toggle":
             strands = toggled(strands, self.workspace.studio.library.by_id(_data(event, "id")))
-            return self._stack(strands, filters, prompt, method)
+            return self._stack(strands, filters, prompt, method, proportions_of(width, height))
         if action == "trigger":
             return self._trigger(_data(event, "id"), value, prompt)
         if action == "category":
@@ -174,17 +184,27 @@ class ComposeEvents:
         return updates | ({self.view.search: ""} if action == "clear" else {})
 
     def stack_used(
-        self, strands: list[Strand], filters: Filters, prompt: str, method: str, event: gr.EventData
+        self,
+        strands: list[Strand],
+        filters: Filters,
+        prompt: str,
+        method: str,
+        width: object,
+        height: object,
+        event: gr.EventData,
     ) -> Updates:
         """A row of the stack was edited, or one of its trigger words pressed."""
         action = _data(event, "action")
         if action == "trigger":
             return self._trigger(_data(event, "id"), _data(event, "value"), prompt)
-        strands = edited(strands, action, _data(event, "row"), _data(event, "value"))
-        return self._stack(strands, filters, prompt, method)
+        value = _data(event, "value", MAX_URL if action == "paint" else MAX_DATA)
+        proportions = proportions_of(width, height)
+        strands = edited(strands, action, _data(event, "row"), value, _data(event, "name"), proportions)
+        return self._stack(strands, filters, prompt, method, proportions)
 
-    def text_changed(self, prompt: str, strands: list[Strand], method: str) -> Updates:
-        return {self.view.words: self.views.words(prompt), self.view.stack: self.views.stack(strands, prompt, method)}
+    def text_changed(self, prompt: str, strands: list[Strand], method: str, width: object, height: object) -> Updates:
+        stack = self.views.stack(strands, prompt, method, proportions_of(width, height))
+        return {self.view.words: self.views.words(prompt), self.view.stack: stack}
 
     def word_replaced(self, prompt: str, event: gr.EventData) -> Updates:
         return {self.view.controls["prompt"]: replaced(prompt, _data(event, "word"), _data(event, "value"))}
@@ -194,10 +214,12 @@ class ComposeEvents:
         if not number.isdigit() or int(number) >= len(RECIPES):
             return {}
         request = RECIPES[int(number)].request
-        strands = [Strand(choice.name, choice.strength) for choice in request.adapters]
+        strands = [Strand.of(choice) for choice in request.adapters]
         return {
             **self._form(write_form(request)),
-            **self._stack(strands, filters, request.prompt, request.method),
+            **self._stack(
+                strands, filters, request.prompt, request.method, proportions_of(request.width, request.height)
+            ),
             self.view.banner: "",
         }
 
@@ -249,7 +271,9 @@ class ComposeEvents:
         title, lines = restored_notice(record, differences)
         return {
             **self._form(write_form(request) | {"new_seed": False}),
-            **self._stack(strands, filters, request.prompt, request.method),
+            **self._stack(
+                strands, filters, request.prompt, request.method, proportions_of(request.width, request.height)
+            ),
             self.view.banner: notice_banner(title, lines, warning=bool(differences)),
         }
 
@@ -258,11 +282,13 @@ class ComposeEvents:
         card = self.workspace.studio.library.by_id(card_id)
         return {self.view.controls["prompt"]: with_word(prompt, word)} if word in card.triggers else {}
 
-    def _stack(self, strands: Sequence[Strand], filters: Filters, prompt: str, method: str) -> Updates:
+    def _stack(
+        self, strands: Sequence[Strand], filters: Filters, prompt: str, method: str, proportions: float
+    ) -> Updates:
         return {
             self.strands: list(strands),
             self.kept_stack: write_stack(strands),
-            self.view.stack: self.views.stack(strands, prompt, method),
+            self.view.stack: self.views.stack(strands, prompt, method, proportions),
             self.view.shelf: self.views.shelf(strands, filters),
         }
 
@@ -311,11 +337,11 @@ class ComposeEvents:
         return guarded
 
 
-def _data(event: gr.EventData, name: str) -> str:
+def _data(event: gr.EventData, name: str, maximum: int = MAX_DATA) -> str:
     """One data-* value of the pressed element, as text; the browser may send anything."""
     data = event._data if isinstance(event._data, dict) else {}
     value = data.get(name, "")
-    return value[:2_000] if isinstance(value, str) else ""
+    return value[:maximum] if isinstance(value, str) else ""
 
 
 def _value(component: Any, value: Any) -> Any:

@@ -49,7 +49,7 @@ class ComposeViews:
             limit=filters.limit,
         )
 
-    def stack(self, chosen: Sequence[Strand], prompt: str, method: str) -> str:
+    def stack(self, chosen: Sequence[Strand], prompt: str, method: str, proportions: float = 1.0) -> str:
         known = methods().get(method)
         return stack.stack_view(
             chosen,
@@ -57,6 +57,7 @@ class ComposeViews:
             self.workspace.thumbnails,
             prompt,
             order_matters=known is not None and known.order_matters,
+            proportions=proportions,
         )
 
     def recipes(self) -> str:

@@ -76,10 +76,7 @@ def read_draft(kept: object) -> dict[str, Any]:
 
 def stack_of(record: GenerationRecord) -> list[Strand]:
     """The stack of a recorded picture, with the hashes of the files it was made with."""
-    return [
-        Strand(choice.name, choice.strength, sha256=record.adapter_sha256.get(choice.name, ""))
-        for choice in record.request.adapters
-    ]
+    return [Strand.of(choice, sha256=record.adapter_sha256.get(choice.name, "")) for choice in record.request.adapters]
 
 
 def request_of_one(record: GenerationRecord) -> GenerationRequest:

@@ -11,6 +11,7 @@ from pipelines.errors import LoomError, OutputError
 from pipelines.registry import methods
 from studio.library import AdapterCard
 from studio.record import GenerationRecord, read_record
+from studio.ui.controls import summary
 from studio.ui.markup import attributes, button, facts, file_url, text
 from studio.ui.stage import duration
 from studio.ui.thumbnails import thumbnail
@@ -154,7 +155,7 @@ def _adapters(record: GenerationRecord, cards: Mapping[str, AdapterCard]) -> str
     return ", ".join(
         f'<span title="SHA-256 {text(record.adapter_sha256.get(choice.name, "not recorded"))}">'
         f"{text(cards[choice.name].title if choice.name in cards else f'{choice.name} (not in the library)', 60)}"
-        f" × {choice.strength:g}</span>"
+        f" × {choice.strength:g}{text(f' ({said})' if (said := summary(choice)) else '', 200)}</span>"
         for choice in record.request.adapters
     )
 

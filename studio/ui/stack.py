@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pipelines.errors import LoomError
 from pipelines.request import MAX_ABSOLUTE_STRENGTH, MAX_ADAPTERS, AdapterChoice
 from studio.library import AdapterCard
+from studio.ui.controls import ACTIONS, edited_control, fold, summary
 from studio.ui.markup import attributes, button, strand, text
 from studio.ui.shelf import picture
 
@@ -19,12 +21,25 @@ MAX_NAME = 512
 
 @dataclass(frozen=True)
 class Strand:
-    """One LoRA of the stack. `sha256` is what a restored picture was made with, empty for one picked from the shelf."""
+    """One LoRA of the stack. `sha256` is what a restored picture was made with, empty for one picked from the shelf.
+
+    `control` holds what is said of it beyond its strength, at strength 1; `unfolded` whether the row shows that.
+    """
 
     name: str
     strength: float = 1.0
     on: bool = True
     sha256: str = ""
+    control: AdapterChoice | None = None
+    unfolded: bool = False
+
+    @classmethod
+    def of(cls, choice: AdapterChoice, **more: Any) -> Strand:
+        return cls(choice.name, choice.strength, control=_control(choice), **more)
+
+    @property
+    def choice(self) -> AdapterChoice:
+        return replace(self.control or AdapterChoice(self.name), name=self.name, strength=self.strength)
 
 
 def read_stack(value: object) -> list[Strand]:
@@ -35,17 +50,36 @@ def read_stack(value: object) -> list[Strand]:
             continue
         name, strength, sha256 = entry.get("name"), _number(entry.get("strength")), entry.get("sha256", "")
         if isinstance(name, str) and 0 < len(name) <= MAX_NAME and strength is not None and isinstance(sha256, str):
-            strands.setdefault(name, Strand(name, strength, entry.get("on") is not False, sha256[:64]))
+            on, unfolded = entry.get("on") is not False, entry.get("unfolded") is True
+            control = _read_control(entry.get("control"))
+            strands.setdefault(name, Strand(name, strength, on, sha256[:64], control, unfolded))
     return list(strands.values())[:MAX_ADAPTERS]
 
 
 def write_stack(strands: Iterable[Strand]) -> list[dict[str, Any]]:
-    return [asdict(strand) for strand in strands]
+    return [
+        {**asdict(replace(strand, control=None)), "control": strand.control and strand.control.to_dict()}
+        for strand in strands
+    ]
+
+
+def _read_control(value: object) -> AdapterChoice | None:
+    try:
+        choice = AdapterChoice.from_dict(value) if isinstance(value, Mapping) else None
+        if choice is not None and choice.region is not None and choice.region.mask:
+            choice.region.image()
+    except LoomError:
+        return None
+    return choice and _control(choice)
+
+
+def _control(choice: AdapterChoice) -> AdapterChoice | None:
+    return replace(choice, strength=1.0) if choice.controlled else None
 
 
 def choices(strands: Iterable[Strand]) -> tuple[AdapterChoice, ...]:
     """What a request says about the stack: those that are switched on, in order."""
-    return tuple(AdapterChoice(strand.name, strand.strength) for strand in strands if strand.on)
+    return tuple(strand.choice for strand in strands if strand.on)
 
 
 def toggled(strands: Sequence[Strand], card: AdapterCard) -> list[Strand]:
@@ -54,26 +88,42 @@ def toggled(strands: Sequence[Strand], card: AdapterCard) -> list[Strand]:
     return without if len(without) < len(strands) else [*strands, Strand(card.name, card.strength)][:MAX_ADAPTERS]
 
 
-def edited(strands: Sequence[Strand], action: str, row: object, value: object = None) -> list[Strand]:
-    """The stack after `action` (remove, up, down, switch, strength) on one row; unchanged where that makes no sense."""
+def edited(
+    strands: Sequence[Strand], action: str, row: object, value: object = None, name: str = "", proportions: float = 1.0
+) -> list[Strand]:
+    """The stack after `action` (remove, up, down, switch, strength, fold, or one of the fold's) on one row.
+
+    Unchanged where that makes no sense. `name` says which of several controls, `proportions` those of the picture.
+    """
     result = list(strands)
     index = int(row) if isinstance(row, str | int) and str(row).isdigit() else -1
     if not 0 <= index < len(result):
         return result
-    other = index + {"up": -1, "down": 1}.get(action, 0)
+    one, other = result[index], index + {"up": -1, "down": 1}.get(action, 0)
     if action == "remove":
         del result[index]
     elif action in ("up", "down") and 0 <= other < len(result):
         result[index], result[other] = result[other], result[index]
     elif action == "switch":
-        result[index] = replace(result[index], on=not result[index].on)
+        result[index] = replace(one, on=not one.on)
+    elif action == "fold":
+        result[index] = replace(one, unfolded=not one.unfolded)
     elif action == "strength" and (strength := _number(value)) is not None:
-        result[index] = replace(result[index], strength=strength)
+        result[index] = replace(one, strength=strength)
+    elif action in ACTIONS:
+        changed = edited_control(one.choice, action, name, str(value), proportions)
+        result[index] = replace(one, control=_control(changed))
     return result
 
 
 def stack_view(
-    strands: Sequence[Strand], cards: Mapping[str, AdapterCard], previews: Path, prompt: str, *, order_matters: bool
+    strands: Sequence[Strand],
+    cards: Mapping[str, AdapterCard],
+    previews: Path,
+    prompt: str,
+    *,
+    order_matters: bool,
+    proportions: float = 1.0,
 ) -> str:
     """The stack as HTML. `cards` by name; a LoRA that is not among them is shown as missing."""
     if not strands:
@@ -82,7 +132,8 @@ def stack_view(
             "<p>Click a LoRA on the shelf to weave it in. Two or three go well together.</p></div>"
         )
     rows = "".join(
-        _row(index, one, cards.get(one.name), previews, prompt, len(strands)) for index, one in enumerate(strands)
+        _row(index, one, cards.get(one.name), previews, prompt, len(strands), proportions)
+        for index, one in enumerate(strands)
     )
     note = (
         '<p class="loom-hint">This method uses the LoRAs in the order shown.</p>'
@@ -92,7 +143,15 @@ def stack_view(
     return f'<ol class="loom-stack">{rows}</ol>{note}'
 
 
-def _row(index: int, one: Strand, card: AdapterCard | None, previews: Path, prompt: str, count: int) -> str:
+def _row(
+    index: int,
+    one: Strand,
+    card: AdapterCard | None,
+    previews: Path,
+    prompt: str,
+    count: int,
+    proportions: float,
+) -> str:
     title = card.title if card else one.name
     state = "missing" if card is None else "on" if one.on else "off"
     image = picture(card, previews) if card else '<span class="loom-letter" aria-hidden="true">?</span>'
@@ -108,8 +167,22 @@ def _row(index: int, one: Strand, card: AdapterCard | None, previews: Path, prom
         f'<span class="loom-frame">{image}</span><div class="loom-row-main">'
         f'<div class="loom-row-head">{_switch(index, one, title)}{label}'
         f'<span class="loom-moves">{"".join(moves)}</span></div>'
-        f"{_strength(index, one, title)}{_words(card, prompt, one)}</div></li>"
+        f"{_strength(index, one, title)}{_words(card, prompt, one)}{_fold_switch(index, one, title)}</div>"
+        f"{fold(index, one.choice, title, proportions) if one.unfolded else ''}</li>"
     )
+
+
+def _fold_switch(index: int, one: Strand, title: str) -> str:
+    names = attributes(
+        type="button",
+        class_="loom-unfold",
+        data_action="fold",
+        data_row=index,
+        aria_expanded=str(one.unfolded).lower(),
+        aria_label=f"Where, when and in which layers {title} acts",
+    )
+    said = "" if one.unfolded else summary(one.choice)
+    return f"<button {names}>{'▾' if one.unfolded else '▸'} Where and when<small>{text(said, 120)}</small></button>"
 
 
 def _switch(index: int, one: Strand, title: str) -> str:

@@ -247,3 +247,56 @@ def test_nothing_sticks_out_at_any_width(page, width):
     time.sleep(0.3)
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
     assert page.locator("#loom-generate").is_visible()
+
+
+def test_a_lora_is_told_where_when_and_in_which_layers_to_act(page, studio_page):
+    pick(page, "owlet", "crown")
+    row = page.locator('.loom-row[data-name="owlet"]')
+    row.locator(".loom-unfold").click()
+    row.get_by_role("slider", name="Style: Owlet").fill("0.5")
+    page.wait_for_selector('.loom-row[data-name="owlet"] input[type=number][data-name="style"][value="0.5"]')
+    row.locator('.loom-pill[data-value="late"]').click()
+    row.locator(".loom-curve svg").wait_for()
+    row.locator('.loom-pill[data-value="box"]').click()
+    row.locator("canvas[data-tool=drag]").wait_for()
+    stroke(page, row, (0.1, 0.2), (0.6, 0.9))
+    page.wait_for_function("() => document.querySelector('[data-action=side][data-name=left]').value == 10")
+    other = page.locator('.loom-row[data-name="crown"]')
+    other.locator(".loom-unfold").click()
+    other.locator('.loom-pill[data-value="paint"]').click()
+    other.locator("canvas[data-tool=paint]").wait_for()
+    blank = other.locator(".loom-sheet img").get_attribute("src")
+    stroke(page, other, (0.1, 0.5), (0.4, 0.5))
+    page.wait_for_function("src => document.querySelector('[data-name=crown] .loom-sheet img').src !== src", arg=blank)
+    words = other.locator("input[data-action=words]")
+    words.fill("a crown at night")
+    words.blur()
+    other.locator(".loom-unfold").click()
+    page.wait_for_function(
+        "() => document.querySelector('[data-name=crown] .loom-unfold').innerText.includes('a crown at night')"
+    )
+    page.reload()
+    page.wait_for_selector('.loom-row[data-name="owlet"] .loom-fold')
+    compose(page, steps=3)
+    settle(page)
+    record = finish(page, studio_page, generate(page))
+    owlet, crown = record.request.adapters
+    assert dict(owlet.blocks) == {"style": 0.5}
+    assert owlet.curve == ((0.4, 0.0), (0.5, 1.0))
+    assert owlet.region.box == pytest.approx((0.1, 0.2, 0.6, 0.9), abs=0.02)
+    assert crown.region.prompt == "a crown at night"
+    mask = crown.region.image()
+    assert mask.getpixel((mask.width // 4, mask.height // 2)) == 255
+    assert mask.getpixel((3 * mask.width // 4, mask.height // 2)) == 0
+
+
+def stroke(page, row, start, end):
+    """Draw from one place of a row's canvas to another."""
+    canvas = row.locator("canvas")
+    canvas.scroll_into_view_if_needed()
+    frame = canvas.bounding_box()
+    first, last = ((frame["x"] + x * frame["width"], frame["y"] + y * frame["height"]) for x, y in (start, end))
+    page.mouse.move(*first)
+    page.mouse.down()
+    page.mouse.move(*last, steps=4)
+    page.mouse.up()

@@ -96,7 +96,7 @@ def test_controls_that_mean_nothing_are_refused(control, words):
         ({"mask": base64.b64encode(b"GIF89a" * 10).decode()}, "not a PNG"),
         ({"mask": png(0, 8)}, "no usable size"),
         ({"mask": png(10_000, 8)}, "no usable size"),
-        ({"mask": "A" * 2_000_000}, "too long"),
+        ({"mask": "A" * 200_000}, "too long"),
         ({"box": BOX, "everywhere": 2}, "everywhere of a region"),
         ({"box": BOX, "prompt": 3}, "prompt of a region"),
         ({"box": BOX, "colour": "red"}, "unknown keys"),
@@ -110,3 +110,16 @@ def test_regions_that_mean_nothing_are_refused(region, words):
 def test_a_broken_mask_is_said_to_be_so():
     with pytest.raises(RequestError, match="broken PNG"):
         Region(mask=png(8, 8)).image()
+
+
+def test_a_mask_of_many_details_is_made_smaller():
+    noise = Image.effect_noise((600, 400), 100)
+    region = Region.painted(noise)
+    assert region.size[0] in (128, 256)
+    assert region.size[0] / region.size[1] == pytest.approx(1.5, rel=0.02)
+
+
+def test_masks_that_no_record_could_hold_are_refused():
+    region = Region.painted(Image.effect_noise((200, 200), 100))
+    with pytest.raises(RequestError, match="too large together"):
+        GenerationRequest("a cat", adapters=tuple(AdapterChoice(str(k), region=region) for k in range(20)))

@@ -27,7 +27,7 @@ def test_a_mask_is_read_into_the_request(tmp_path):
     path = tmp_path / "left half.PNG"
     Image.new("RGB", (2_000, 1_000), "white").save(path)
     region = parse_region(f"{path}:a fox")
-    assert (region.size, region.prompt, region.peak) == ((1024, 512), "a fox", 1.0)
+    assert (region.size, region.prompt, region.peak) == ((512, 256), "a fox", 1.0)
     with pytest.raises(RequestError, match=r"nowhere\.png cannot be read"):
         parse_region(str(tmp_path / "nowhere.png"))
     (tmp_path / "text.png").write_text("not a picture")

@@ -113,7 +113,7 @@ def test_a_trigger_is_inserted_only_if_it_belongs_to_the_lora(events):
 
     def press(word):
         event = gr.EventData(None, {"action": "trigger", "id": card.id, "value": word})
-        return events.shelf_used([], Filters(), "a cat", "merge", event)
+        return events.shelf_used([], Filters(), "a cat", "merge", None, None, event)
 
     assert press("owlet") == {events.view.controls["prompt"]: "a cat, owlet"}
     assert press("something else") == {}
