@@ -153,7 +153,7 @@ def _loop(
             seconds = time.perf_counter() - begin
             folder.log({**asdict(numbers), "seconds": round(seconds, 3)})
             if on_step is not None and accelerator.is_main_process:
-                on_step(_progress(numbers, settings.steps, seconds, steps_done=numbers.step - first))
+                on_step(progress_of(numbers, settings.steps, seconds, steps_done=numbers.step - first))
             if settings.sample_every and numbers.step % settings.sample_every == 0:
                 folder.sample(numbers.step, _grid(writer, components))
             if settings.save_every and numbers.step % settings.save_every == 0:
@@ -172,7 +172,7 @@ def _loop(
     folder.save(trainer.checkpoint())
 
 
-def _progress(numbers: StepNumbers, steps: int, seconds: float, *, steps_done: int) -> TrainingStep:
+def progress_of(numbers: StepNumbers, steps: int, seconds: float, *, steps_done: int) -> TrainingStep:
     return TrainingStep(
         step=numbers.step,
         steps=steps,

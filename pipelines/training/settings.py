@@ -104,7 +104,7 @@ class LoraTraining:
     def __post_init__(self) -> None:
         hints = get_type_hints(LoraTraining)
         for item in fields(self):
-            value = _checked(item.name, getattr(self, item.name), hints[item.name], item.metadata)
+            value = checked(item.name, getattr(self, item.name), hints[item.name], item.metadata)
             object.__setattr__(self, item.name, value)
         if self.warmup_steps > self.steps:
             raise SettingError(
@@ -149,7 +149,7 @@ def learning_rate_factor(settings: LoraTraining, step: int) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-def _checked(name: str, value: Any, kind: Any, limits: Any) -> Any:
+def checked(name: str, value: Any, kind: Any, limits: Any) -> Any:
     """The value as the field's type, or SettingError."""
     options: tuple[Any, ...] = get_args(kind)
     if type(None) in options:
