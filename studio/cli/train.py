@@ -1,25 +1,25 @@
-"""`loom train lora`: from a folder of pictures, or a concept of the pocket world, to a LoRA for the library."""
+"""`loom train`: a LoRA from a folder of pictures or a concept of the pocket world, or a gate for several LoRAs."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipelines.errors import CancelledError, OutputError, SettingError, TrainingError
+from pipelines.training.gate_settings import GateTraining
 from pipelines.training.settings import LoraDescription, LoraTraining
+from studio.cli.gate_training import gate
 from studio.cli.output import AsJson, plain, print_error, print_json
 from studio.cli.train_slider import slider
 from studio.cli.training_flags import with_training_flags
+from studio.cli.training_progress import INTERRUPTED, shown_progress
 
 if TYPE_CHECKING:
     from pipelines.training.lora import TrainingStep
 
-INTERRUPTED = 130  # what shells expect of a command that Ctrl-C ended
 # What teaches the small pocket base a concept; for larger bases the defaults of LoraTraining are the usual ones.
 CONCEPT_SETTINGS: Mapping[str, Any] = {
     "rank": 4,
@@ -32,7 +32,7 @@ CONCEPT_SETTINGS: Mapping[str, Any] = {
     "sample_guidance": 3.0,
 }
 
-group = typer.Typer(help="Train LoRAs.", no_args_is_help=True)
+group = typer.Typer(help="Train LoRAs, sliders, and gates that compose LoRAs.", no_args_is_help=True)
 group.command("slider")(slider)
 
 
@@ -82,7 +82,7 @@ def lora(
         show(step)
 
     try:
-        with _progress(chosen.steps) as show:
+        with shown_progress(chosen.steps) as show:
             result = train_lora(chosen, items, base, out, about=about, on_step=count_step, resume=resume)
     except KeyboardInterrupt:
         saved = "It is saved; --resume goes on" if done else "Nothing was trained yet"
@@ -135,16 +135,4 @@ def _drawn(concept: str, count: int, seed: int) -> Iterable[Any]:
     return training_set(concept, count, seed)
 
 
-@contextlib.contextmanager
-def _progress(steps: int) -> Generator[Callable[[TrainingStep], None]]:
-    """A progress bar with the time that is left on standard error; standard output stays free for the result."""
-    from tqdm import tqdm
-
-    with tqdm(total=steps, file=sys.stderr, disable=None, unit="step") as bar:
-
-        def show(step: TrainingStep) -> None:
-            bar.set_postfix(loss=f"{step.loss:.4f}", refresh=False)
-            bar.update(step.step - bar.n)
-
-        with contextlib.redirect_stdout(sys.stderr):  # libraries that print while loading would spoil --json
-            yield show
+group.command("gate")(with_training_flags(gate, GateTraining))

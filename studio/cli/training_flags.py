@@ -1,4 +1,4 @@
-"""Flags for the settings of a training, such as --learning-rate, made from the fields of LoraTraining."""
+"""Flags for the settings of a training, such as --learning-rate, made from the fields of its dataclass."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
+from pipelines.training.gate_settings import GateTraining
 from pipelines.training.settings import LoraTraining
 
 NAMES = {"templates": "--template", "sample_prompts": "--sample-prompt"}  # lists are given one by one
 
 
-def with_training_flags(function: Callable[..., None]) -> Callable[..., None]:
-    """`function` as a command with a flag for every field of LoraTraining; it receives the given ones as `settings`."""
-    hints = get_type_hints(LoraTraining)
-    names = [item.name for item in fields(LoraTraining)]
+def with_training_flags(
+    function: Callable[..., None], kind: type[LoraTraining] | type[GateTraining] = LoraTraining
+) -> Callable[..., None]:
+    """`function` as a command with a flag for every field of `kind`; it receives the given ones as `settings`."""
+    hints = get_type_hints(kind)
+    names = [item.name for item in fields(kind)]
 
     def command(**values: Any) -> None:
         given = {name: values.pop(name) for name in names}
@@ -33,7 +36,7 @@ def with_training_flags(function: Callable[..., None]) -> Callable[..., None]:
         inspect.Parameter(
             item.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(item, hints[item.name])
         )
-        for item in fields(LoraTraining)
+        for item in fields(kind)
     ]
     signature = inspect.Signature([*(it.replace(kind=inspect.Parameter.KEYWORD_ONLY) for it in own), *added])
     command.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
