@@ -28,9 +28,10 @@ _VECTORS = (*_ZEROS, "w_out", "base_scale", "base_shift", "lora_scale", "lora_sh
 class ChannelGate(nn.Module):
     """Nine numbers and four weights of the conditions per output channel, those of all layers in one tensor each."""
 
-    def __init__(self, layers: LayerMap, text_width: int) -> None:
+    def __init__(self, layers: LayerMap, text_width: int, *, conserves: bool = True) -> None:
         super().__init__()
         self.layers = layers
+        self.conserves = conserves
         self.text_width = text_width
         channels = sum(layers.widths)
         for name in _VECTORS:

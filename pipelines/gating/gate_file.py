@@ -38,9 +38,13 @@ class GateFile:
     metadata: Mapping[str, str]
 
 
-def new_gate(kind: Kind, layers: LayerMap, text_width: int, hidden: int) -> RankGate | ChannelGate:
+def new_gate(
+    kind: Kind, layers: LayerMap, text_width: int, hidden: int, *, conserves: bool = True
+) -> RankGate | ChannelGate:
     """A gate as it is before training; `hidden` is for the rank gate alone."""
-    return RankGate(layers, text_width, hidden) if kind == "rank" else ChannelGate(layers, text_width)
+    if kind == "rank":
+        return RankGate(layers, text_width, hidden, conserves=conserves)
+    return ChannelGate(layers, text_width, conserves=conserves)
 
 
 def save_gate(
@@ -55,6 +59,7 @@ def save_gate(
         "family": family,
         "text_width": str(gate.text_width),
         "hidden": str(gate.hidden) if isinstance(gate, RankGate) else "0",
+        "conserves": str(int(gate.conserves)),
         "layers": json.dumps(list(layers.rows)),
         "widths": json.dumps(list(layers.widths)),
     }
@@ -75,7 +80,8 @@ def load_gate(path: Path) -> GateFile:
         rows = {str(name): row for row, name in enumerate(cast("list[object]", names))}
         layers = LayerMap(rows, file.tensors[_PRINTS].float(), tuple(int(width) for width in cast("list[Any]", widths)))
         kind = cast("Kind", about["kind"])
-        gate = new_gate(kind, layers, int(about["text_width"]), int(about["hidden"]))
+        conserves = bool(int(about.get("conserves", "0")))
+        gate = new_gate(kind, layers, int(about["text_width"]), int(about["hidden"]), conserves=conserves)
         weights = {name: value.clone() for name, value in file.tensors.items() if name != _PRINTS}
         cast("Any", gate).load_state_dict(weights)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:

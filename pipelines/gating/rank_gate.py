@@ -17,12 +17,14 @@ class RankGate(nn.Module):
     """g_k = 2 sigma(c_k z_k),  z_k = w . silu(W_f f_k + e_layer + W_p p + W_t t)
 
     f_k are the features of `evidence.gather`, p of the progress, t of the text, c_k the company; w starts at zero, so
-    that every gate starts at 1 and the sum of all updates is what it was. An adapter alone keeps 1 for good.
+    that every gate starts at 1 and the sum of all updates is what it was. An adapter alone keeps 1 for good. One that
+    `conserves` is used with `conservation.given_back`.
     """
 
-    def __init__(self, layers: LayerMap, text_width: int, hidden: int = 24) -> None:
+    def __init__(self, layers: LayerMap, text_width: int, hidden: int = 24, *, conserves: bool = True) -> None:
         super().__init__()
         self.layers = layers
+        self.conserves = conserves
         self.text_width = text_width
         self.hidden = hidden
         kinds = layers.features()

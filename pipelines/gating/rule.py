@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pipelines.gating.channel_gate import ChannelGate
 from pipelines.gating.conditions import Conditions
+from pipelines.gating.conservation import given_back
 from pipelines.gating.evidence import Basis, company_of, gather
 from pipelines.gating.heat_map import HeatLog, HeatMap
 from pipelines.gating.rank_gate import RankGate
@@ -107,6 +108,8 @@ class GateRule(LayerRule):
         evidence = gather(spoken, base, basis, strengths)
         plain = (evidence.energy + _TINY).sqrt()
         gates = gate(site.path, evidence, common)
+        if gate.conserves:
+            gates = gates * given_back(evidence.energy, gates.square() * evidence.energy)
         gates = self._held(site, gates, plain, gates * plain, base.sqrt())
         self._note(site, gates)
         wide = (gates @ basis.member.t()).to(said.dtype)  # [b t R]
@@ -118,6 +121,9 @@ class GateRule(LayerRule):
         base, up = _tokens(site, y).float(), site.up.float()
         each = torch.stack([spoken[..., its] @ up[its] for its in site.slices], dim=2)  # [b t N d_out]
         gates, said = gate(site.path, base, each, company_of(strengths), common)
+        if gate.conserves:
+            back = given_back(each.square().sum(-1), said.square().sum(-1))[..., None]
+            gates, said = gates * back, said * back
         plain, gated = ((values.square().sum(-1) + _TINY).sqrt() for values in (each, said))
         factor = self._held(site, torch.ones_like(plain), plain, gated, base.square().sum(-1).sqrt())[..., None]
         pinned = self._pins(site, y.device)

@@ -80,7 +80,9 @@ def train_gate(
         bank = AdapterBank(pipe)
         with seeded(settings.seed, accelerator.device):
             width = int(pipe.unet.config["cross_attention_dim"])
-            gate = new_gate(settings.kind, LayerMap.of(pipe.unet), width, settings.hidden).to(accelerator.device)
+            layers = LayerMap.of(pipe.unet)
+            gate = new_gate(settings.kind, layers, width, settings.hidden, conserves=settings.conserve)
+            gate.to(accelerator.device)
         rule = GateRule(lambda site: gate)
         with bank.open(pipe, loaded, rule=rule):
             data = prepare_gate_data(pipe, settings, sets, partial(_encoding, bank))

@@ -22,6 +22,9 @@ class GateTraining:
         default="rank", metadata=_about("rank: one gate per adapter and token, cheap; channel: AutoLoRA's, per channel")
     )
     hidden: int = field(default=24, metadata=_about("width of the rank gate's network", 1, 1024))
+    conserve: bool = field(
+        default=True, metadata=_about("give a LoRA back elsewhere in the picture what the gate takes from it")
+    )
     objective: Objective = field(
         default="pictures",
         metadata=_about(
