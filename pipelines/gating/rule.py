@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -84,7 +84,7 @@ class GateRule(LayerRule):
         gate, basis = self._known[site]
         if gate is None:
             return site.add(y, said)
-        with torch.autocast(y.device.type, enabled=False):  # differences of energies need all digits
+        with _all_digits(y):
             spoken = _tokens(site, said).float()  # [b t R]
             strengths = basis.of_adapters(site.gates)
             strengths = strengths.repeat_interleave(len(spoken) // len(strengths), dim=0)  # [b N]
@@ -167,6 +167,12 @@ class GateRule(LayerRule):
         if self._heat is not None and site.state is not None:
             step = site.state
             self._heat.note(site.path, site.index, site.names, step.index, step.progress, gates)
+
+
+def _all_digits(y: Tensor) -> AbstractContextManager[Any]:
+    """No autocast: differences of energies need all digits."""
+    kind = y.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 def _tokens(site: LayerSite, values: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,14 @@ GROUPS = {
 }
 
 
+def groups_of(suite: str) -> tuple[str, ...]:
+    """The modules of a suite, in the order they are run: as listed, or all files of its folder by name."""
+    if suite in GROUPS:
+        return GROUPS[suite]
+    folder = importlib.import_module(f"studio.bench.{suite}").__path__
+    return tuple(sorted(found.name for found in pkgutil.iter_modules(folder)))
+
+
 def run(suite: str, *, quick: bool = False, on_row: Callable[[Row], None] | None = None) -> dict[str, Any]:
     """Measure all rows of a suite, on one thread; `quick` takes fewer samples, `on_row` gets each row when it is there.
 
@@ -26,7 +35,7 @@ def run(suite: str, *, quick: bool = False, on_row: Callable[[Row], None] | None
     rows: list[Row] = []
     with one_thread(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="peft", category=UserWarning)  # it finds several adapters remarkable
-        for group in GROUPS[suite]:
+        for group in groups_of(suite):
             found: list[Row] = importlib.import_module(f"studio.bench.{suite}.{group}").measure(quick)
             for each in found:
                 rows.append(each)

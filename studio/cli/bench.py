@@ -47,6 +47,18 @@ def batch(
     _run("batch", as_json, quick, out)
 
 
+@group.command("methods")
+def methods(
+    as_json: AsJson = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Take fewer samples: less time, wider intervals.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="JSON", help="Write the results there, too: docs/results/bench_methods.json.")
+    ] = None,
+) -> None:
+    """Count what fusion methods cost on the true shapes of large bases."""
+    _run("methods", as_json, quick, out)
+
+
 def _run(suite: str, as_json: bool, quick: bool, out: Path | None) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported
     from pipelines.atomic_file import atomic_file

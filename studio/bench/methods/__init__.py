@@ -1,0 +1,1 @@
+"""What fusion methods cost, counted on the true shapes of large bases."""
