@@ -13,7 +13,7 @@ Pictures = NDArray[np.uint8]  # [n h w 3]
 class Sampling:
     """How every contestant samples, with the base's own scheduler."""
 
-    num_inference_steps: int = 20
+    num_inference_steps: int = 12
     guidance_scale: float = 3.0
 
 
