@@ -49,7 +49,7 @@ def command(
     *,
     flags: Mapping[tuple[str, str], SettingValue],
 ) -> None:
-    """Write several LoRAs as one, and say how far it is from drawing with all of them."""
+    """Write several LoRAs as one file, and say how far it is from their live fusion."""
     import torch
 
     from pipelines.adapters.write import save_adapter
