@@ -10,6 +10,7 @@ With an `attribute` it is the mean over the pictures of what that says of each, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -31,7 +32,25 @@ STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 AT_ONCE = 8  # pictures drawn as one batch
 
 
-def measured_effects(
+@dataclass(frozen=True)
+class Response:
+    """What was measured of every picture: `parts` [strengths][n], and what makes a whole of them, `wholes` [n].
+
+    The effect at a strength is the sum of its parts over that of the wholes, for all pictures or some.
+    """
+
+    strengths: tuple[float, ...]
+    parts: tuple[tuple[float, ...], ...]
+    wholes: tuple[float, ...]
+
+    def effects(self, pictures: Sequence[int] | None = None) -> list[float]:
+        """The effect at each strength, over these pictures (None: all; a picture may come several times)."""
+        chosen = range(len(self.wholes)) if pictures is None else pictures
+        whole = sum(self.wholes[k] for k in chosen)
+        return [sum(of[k] for k in chosen) / whole if whole else 0.0 for of in self.parts]
+
+
+def measured_response(
     pipe: Any,
     adapter: Adapter,
     prompts: Sequence[str],
@@ -42,35 +61,25 @@ def measured_effects(
     guidance_scale: float = 3.0,
     first_seed: int = 0,
     on_strength: Callable[[float], None] | None = None,
-) -> list[float]:
-    """The effect at each strength, over one picture a prompt; picture k is drawn from seed `first_seed` + k.
+) -> Response:
+    """Draw the prompts at each strength and measure; picture k is drawn from seed `first_seed` + k.
 
     `on_strength` hears when a strength is done.
     """
     draw = _Drawing(pipe, adapter, prompts, num_inference_steps, guidance_scale, first_seed)
-    effect = _on_the_way(draw) if attribute is None else _mean_of(attribute, draw)
-    effects: list[float] = []
+    start, way = (draw(0.0), draw(1.0) - draw(0.0)) if attribute is None else (torch.empty(0), torch.empty(0))
+    parts: list[tuple[float, ...]] = []
     for strength in strengths:
-        effects.append(effect(draw(strength)))
+        latents = draw(strength)
+        parts.append(_dots(latents - start, way) if attribute is None else tuple(attribute(draw.pictures(latents))))
         if on_strength is not None:
             on_strength(strength)
-    return effects
+    return Response(tuple(strengths), tuple(parts), _dots(way, way) if attribute is None else (1.0,) * len(prompts))
 
 
-def _on_the_way(draw: _Drawing) -> Callable[[Tensor], float]:
-    """y of the module's docstring."""
-    start = draw(0.0)
-    way = draw(1.0) - start
-    length = float(way.square().sum())
-    return lambda latents: float(((latents - start) * way).sum()) / length if length else 0.0
-
-
-def _mean_of(attribute: Attribute, draw: _Drawing) -> Callable[[Tensor], float]:
-    def mean(latents: Tensor) -> float:
-        values = attribute(draw.pictures(latents))
-        return sum(values) / len(values)
-
-    return mean
+def _dots(first: Tensor, second: Tensor) -> tuple[float, ...]:
+    """The inner product of each picture [n ...] with its own of the other."""
+    return tuple(float(each) for each in (first * second).flatten(1).sum(dim=1))
 
 
 class _Drawing:

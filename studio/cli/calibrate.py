@@ -38,7 +38,7 @@ def command(
 ) -> None:
     """Draw a LoRA at strengths from 0 to 1.5 and write its response to NAME.response.json beside it."""
     from pipelines.adapters.load import BaseTarget, load_adapter
-    from pipelines.calibrate import STRENGTHS, measured_effects
+    from pipelines.calibrate import STRENGTHS, measured_response
     from pipelines.response import fitted
     from studio.library import AdapterLibrary
     from studio.responses import save_curve
@@ -50,7 +50,7 @@ def command(
     attribute = _judged(card) if measure == "judge" else None
     adapter = load_adapter(card.path, name=card.name, target=BaseTarget.from_pipeline(studio.pipeline))
     with _progress(len(STRENGTHS)) as shown:
-        effects = measured_effects(
+        response = measured_response(
             studio.pipeline,
             adapter,
             asked,
@@ -60,6 +60,7 @@ def command(
             first_seed=seed,
             on_strength=shown,
         )
+    effects = response.effects()
     curve = fitted(STRENGTHS, effects, measure=measure, pictures=pictures, adapter_sha256=card.sha256, base_model=base)
     if curve is None:
         raise RequestError(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipelines.calibrate import STRENGTHS, measured_effects
+from pipelines.calibrate import STRENGTHS, Response, measured_response
 from pipelines.methods.merge import Merge
 from pipelines.request import AdapterChoice
 from pipelines.response import fitted
@@ -16,7 +16,7 @@ PROMPTS = ["a red cat", "a blue dog", "a house"]
 def measure(pipes, three_adapters):
     def run(strengths=STRENGTHS, **how):
         adapter = three_adapters("sd15")["fox"]
-        return measured_effects(pipes("sd15"), adapter, PROMPTS, strengths, num_inference_steps=2, **how)
+        return measured_response(pipes("sd15"), adapter, PROMPTS, strengths, num_inference_steps=2, **how).effects()
 
     return run
 
@@ -57,3 +57,10 @@ def test_an_attribute_sees_every_picture(measure):
     first, again = measure([0.0, 1.0], attribute=brightness), measure([0.0, 1.0], attribute=brightness)
     assert first == again
     assert first[0] != first[1]
+
+
+def test_some_pictures_alone_have_their_own_effect():
+    response = Response((0.0, 1.0), ((0.0, 0.0), (1.0, 9.0)), (2.0, 10.0))
+    assert response.effects() == [0.0, 10 / 12]
+    assert response.effects([0, 0, 1]) == [0.0, 11 / 14]
+    assert Response((0.0,), ((0.0,),), (0.0,)).effects() == [0.0]
