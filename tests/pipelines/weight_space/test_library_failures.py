@@ -196,3 +196,39 @@ def test_round_trips_between_layouts_keep_the_update(write, merged, target, layo
     back = merged({"one": there}, {"one": 1.0}, layout="kohya" if layout == "peft" else "peft")
     for path, seed, rank in ((LINEAR, 0, 4), (CONV, 2, 6)):
         check(back, path, kohya(target, path, seed, rank, alpha=2.0)[1])
+
+
+def test_a_fused_qkv_is_taken_apart_before_it_is_merged(pipes, tmp_path):
+    """Its three layers share A and not B: merged in the fused layout beside split files it would miss them."""
+    target = BaseTarget.from_pipeline(pipes("flux"))
+    block = "transformer_blocks.0.attn"
+    out, into = target.components["denoiser"][f"{block}.to_q"].weight
+    down, up = random(4, into), random(3 * out, 4, seed=1)
+    fused = {"lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight": down}
+    fused["lora_unet_double_blocks_0_img_attn_qkv.lora_up.weight"] = up
+    fused["lora_unet_double_blocks_0_img_attn_qkv.alpha"] = torch.tensor(2.0)
+    own_down, own_up = random(2, into, seed=2), random(out, 2, seed=3)
+    split = {f"transformer.{block}.to_k.lora_A.weight": own_down, f"transformer.{block}.to_k.lora_B.weight": own_up}
+    sources = {name: load_adapter(of, name=name, target=target) for name, of in (("fox", fused), ("ink", split))}
+    choices = (AdapterChoice("fox", 0.5), AdapterChoice("ink", -1.0))
+    save_adapter(exported(create("merge"), choices, sources, name="one").adapter, tmp_path / "one.safetensors")
+    one = load_adapter(tmp_path / "one.safetensors", name="one", target=target)
+    rows = 0.5 * 0.5 * (up @ down)
+    check(one, f"{block}.to_q", rows[:out])
+    check(one, f"{block}.to_k", rows[out : 2 * out] - own_up @ own_down)
+    check(one, f"{block}.to_v", rows[2 * out :])
+
+
+@pytest.mark.parametrize("method", ["merge", "svd", "ties", "lego"])
+def test_twice_all_strengths_is_twice_the_update(write, merged, target, method):
+    fox, ink = (kohya(target, LINEAR, seed, 4, alpha=4.0)[0] for seed in (0, 5))
+    adapters = {"fox": write("fox", fox), "ink": write("ink", ink)}
+    once = merged(adapters, {"fox": 0.4, "ink": -0.3}, method).denoiser[LINEAR].delta()
+    check(merged(adapters, {"fox": 0.8, "ink": -0.6}, method), LINEAR, 2.0 * once)
+
+
+def test_a_file_in_bfloat16_is_merged_in_float32(write, merged, target):
+    fox, _ = kohya(target, LINEAR, 0, 4, alpha=4.0)
+    half = {key: value.bfloat16() if value.ndim else value for key, value in fox.items()}
+    down, up = (next(value.float() for key, value in half.items() if part in key) for part in ("_down", "_up"))
+    check(merged({"fox": write("fox", half)}, {"fox": 0.3}), LINEAR, 0.3 * up @ down)
