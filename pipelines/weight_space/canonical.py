@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from pipelines.adapters.factors import LoraFactors
@@ -40,12 +39,6 @@ class Spectrum:
     def norm(self) -> float:
         """The Frobenius norm of the update."""
         return frobenius(self.s)
-
-    @property
-    def effective_rank(self) -> float:
-        """exp of the entropy of the shares of energy S^2 / |S|^2; 0 for an update of zeros."""
-        shares = self.s.square() / self.s.square().sum()
-        return float(torch.exp(-(shares * shares.clamp_min(1e-300).log()).sum())) if self.rank else 0.0
 
     def cut(self, rank: int) -> Spectrum:
         """The best update of at most this rank (Eckart and Young)."""

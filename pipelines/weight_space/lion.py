@@ -3,9 +3,9 @@
     dW_i(l) -> rho(l) gamma_i(l) U'_i S_i V_i^T
 
 with gamma from `norms.consistent_scales`, U' from `orthogonalise.orthogonal_outputs`, and
-rho(l) = min(1, sqrt(N) max_i |w_i gamma_i dW_i| / |sum_i w_i gamma_i dW'_i|), which acts where updates that point the
-same way would add up to more than orthogonal ones can. The principles are those of LiON-LoRA (arXiv:2507.05678); that
-paper observes orthogonal features where this makes them.
+rho(l) = min(1, sqrt(N) max_i |w_i gamma_i dW_i| / |sum_i w_i gamma_i dW'_i|)^beta, which acts where updates that point
+the same way would add up to more than orthogonal ones can. With beta and the consistency at 0 it is the plain sum. The
+principles are those of LiON-LoRA (arXiv:2507.05678); that paper observes orthogonal features where this makes them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def turned_apart(
         gamma = [scales[layer.component].get(name, {}).get(layer.path, 1.0) for name in layer.names]
         weights = [weight * each for (weight, _), each in zip(layer.updates, gamma, strict=True)]
         apart = orthogonal_outputs(own, weights, [priorities[name] for name in layer.names], beta)
-        rho = _guard(apart, weights)
+        rho = _guard(apart, weights) ** beta
         for name, (_, factors), before, form, each in zip(layer.names, layer.updates, own, apart, gamma, strict=True):
             untouched = form is before and each * rho == 1.0
             fused = factors if untouched else balanced(replace(form, s=form.s * (each * rho)))
@@ -54,19 +54,16 @@ def _scales(
     layers: Sequence[Layer], forms: Sequence[Sequence[Spectrum]], strength: float
 ) -> dict[str, dict[str, dict[str, float]]]:
     """gamma by component, adapter and path: one component's norms never move another's."""
-    norms: dict[str, dict[str, dict[str, float]]] = {}
+    norms: dict[str, dict[str, dict[str, float]]] = {layer.component: {} for layer in layers}
     for layer, own in zip(layers, forms, strict=True):
         for name, form in zip(layer.names, own, strict=True):
             if form.rank:
-                norms.setdefault(layer.component, {}).setdefault(name, {})[layer.path] = form.norm
-    if strength == 0.0:
-        return {component: {} for component in {layer.component for layer in layers}}
-    empty: dict[str, dict[str, dict[str, float]]] = {layer.component: {} for layer in layers}
-    return empty | {component: consistent_scales(of, strength) for component, of in norms.items()}
+                norms[layer.component].setdefault(name, {})[layer.path] = form.norm
+    return {component: consistent_scales(of, strength) for component, of in norms.items()}
 
 
 def _guard(forms: Sequence[Spectrum], weights: Sequence[float]) -> float:
-    """rho of one layer, from the updates as turned and the weights with gamma."""
+    """rho of one layer at beta = 1, from the updates as turned and the weights with gamma."""
     if len(forms) < 2:
         return 1.0
     most = max(abs(weight) * form.norm for form, weight in zip(forms, weights, strict=True))

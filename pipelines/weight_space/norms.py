@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 
 from pipelines.adapters.factors import LoraFactors
 from pipelines.weight_space.decompose import frobenius, thin_qr
@@ -27,15 +26,6 @@ def inner(first: LoraFactors, second: LoraFactors) -> float:
 def norm(factors: LoraFactors) -> float:
     """|dW|_F."""
     return math.sqrt(max(inner(factors, factors), 0.0))
-
-
-def gram(updates: Sequence[LoraFactors]) -> Tensor:
-    """G [n n] with G_ij = <dW_i, dW_j> in float64: |sum_i w_i dW_i|_F^2 = w^T G w at the price of a slider's move."""
-    table = torch.zeros(len(updates), len(updates), dtype=torch.float64)
-    for i, first in enumerate(updates):
-        for j, second in enumerate(updates[: i + 1]):
-            table[i, j] = table[j, i] = inner(first, second)
-    return table
 
 
 def distance(first: LoraFactors, second: LoraFactors) -> float:

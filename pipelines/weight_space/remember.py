@@ -35,9 +35,3 @@ def remembered(
                 _sets.popitem(last=False)
         _sets.move_to_end(key)
         return _sets[key]
-
-
-def forget() -> None:
-    """Drop all that is kept."""
-    with _lock:
-        _sets.clear()

@@ -3,10 +3,9 @@
 import math
 
 import pytest
-import torch
 
 from pipelines.adapters.factors import LoraFactors
-from pipelines.weight_space.norms import consistent_scales, distance, gram, inner, norm
+from pipelines.weight_space.norms import consistent_scales, distance, inner, norm
 
 NORMS = {"fox": {"a": 1.0, "b": 8.0, "c": 2.0}, "ink": {"a": 4.0, "b": 2.0}}
 
@@ -18,13 +17,6 @@ def test_inner_products_are_the_dense_ones(update, dense, inputs):
     assert inner(first, second) == pytest.approx(expected, rel=1e-9)
     assert norm(first) == pytest.approx(float(dense(first).norm()), rel=1e-9)
     assert distance(first, second) == pytest.approx(float((dense(first) - dense(second)).norm()), rel=1e-9)
-
-
-def test_the_gram_matrix_gives_the_norm_of_any_weighted_sum(update, dense):
-    updates = [update(seed, rank) for seed, rank in enumerate((4, 2, 6))]
-    w = torch.tensor([0.3, -1.0, 2.0], dtype=torch.float64)
-    together = sum(float(weight) * dense(factors) for weight, factors in zip(w, updates, strict=True))
-    assert float(w @ gram(updates) @ w) == pytest.approx(float(together.norm() ** 2), rel=1e-9)
 
 
 def test_the_distance_of_near_equals_is_not_lost_in_rounding(update, dense):

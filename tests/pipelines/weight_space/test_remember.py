@@ -5,14 +5,14 @@ import dataclasses
 import pytest
 
 from pipelines.weight_space import remember
-from pipelines.weight_space.remember import MAX_SETS, forget, remembered
+from pipelines.weight_space.remember import MAX_SETS, remembered
 
 
 @pytest.fixture(autouse=True)
 def nothing_kept():
-    forget()
+    remember._sets.clear()
     yield
-    forget()
+    remember._sets.clear()
 
 
 @pytest.fixture
