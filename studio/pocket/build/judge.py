@@ -41,6 +41,8 @@ class Recipe:
     peak: float  # learning rate
     batch: int = 256
     sealed: bool = False
+    rounds: int | None = None  # pictures that also make the round trip; a third of all when not said
+    save_every: int = 500
 
 
 RECIPES = {
@@ -89,9 +91,10 @@ class Material:
 
 def material(recipe: Recipe, work: Path, workers: int, device: torch.device) -> Material:
     pictures, labels = labelled(work, recipe.pool, recipe.pictures, workers)
-    vae = load_autoencoder(work, device)
-    rounds = round_trip(vae, pictures[: max(1, len(pictures) // 3)])
-    nonsense = spoiled(vae, pictures[-max(1, len(pictures) // 10) :], recipe.seed)
+    vae = load_autoencoder(work, device, torch.bfloat16)
+    trips = recipe.rounds or max(1, len(pictures) // 3)
+    rounds = round_trip(vae, pictures[:trips])
+    nonsense = spoiled(vae, pictures[-max(1, trips * 3 // 10) :], recipe.seed)
     on = [torch.from_numpy(np.array(a)).to(device) for a in (pictures, labels, rounds, nonsense)]
     return Material(*on)
 
@@ -111,7 +114,7 @@ def train(recipe: Recipe, data: Material, clock: TrainingClock, path: Path, log:
         for group in optimizer.param_groups:
             group["lr"] = clock.rate(recipe.peak)
         x, y = data.batch(recipe.batch, recipe.spec.input_size, recipe.sealed)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast(device.type, torch.bfloat16):
             logits = network(x.contiguous(memory_format=torch.channels_last))
         loss = torch.stack([F.cross_entropy(logits[f].float(), y[:, i]) for i, f in enumerate(JUDGED)]).mean()
         loss.backward()
@@ -119,7 +122,7 @@ def train(recipe: Recipe, data: Material, clock: TrainingClock, path: Path, log:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         clock.step += 1
-        if clock.step % 500 == 0 or clock.share() >= 1:
+        if clock.step % recipe.save_every == 0 or clock.share() >= 1:
             log.write(step=clock.step, pictures=clock.step * recipe.batch, loss=float(loss.detach()))
             state = {"model": network.state_dict(), "optimizer": optimizer.state_dict(), "elapsed": clock.elapsed()}
             checkpoint.save(path, clock.step, state)
@@ -153,7 +156,11 @@ def main(judge: str = "development") -> None:
     parser.add_argument("--pictures", type=int, help="training pictures")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--seconds", type=float, default=0.0, help="train for so long instead of for `--steps`")
+    parser.add_argument("--from-step", type=int, default=0, help="a checkpoint's step: the rate falls anew from there")
+    parser.add_argument("--peak", type=float, help="learning rate")
     parser.add_argument("--batch", type=int)
+    parser.add_argument("--rounds", type=int, help="pictures that also make the round trip (a third of all)")
+    parser.add_argument("--save-every", type=int, default=500)
     parser.add_argument("--workers", type=int, default=1, help="processes that draw")
     parser.add_argument("--device", default=best_device())
     parser.add_argument("--held-out", type=int, default=HELD_OUT)
@@ -161,7 +168,14 @@ def main(judge: str = "development") -> None:
     parser.add_argument("--ship", action=argparse.BooleanOptionalAction, default=True)
     arguments = parser.parse_args()
     recipe = RECIPES[arguments.judge]
-    recipe = replace(recipe, pictures=arguments.pictures or recipe.pictures, batch=arguments.batch or recipe.batch)
+    recipe = replace(
+        recipe,
+        pictures=arguments.pictures or recipe.pictures,
+        batch=arguments.batch or recipe.batch,
+        peak=arguments.peak or recipe.peak,
+        rounds=arguments.rounds,
+        save_every=arguments.save_every,
+    )
     held_out = labelled(arguments.work, HELD_OUT_POOL, arguments.held_out, arguments.workers)
     labelled(arguments.work, recipe.pool, recipe.pictures, arguments.workers)
     if arguments.prepare_only:
@@ -170,9 +184,9 @@ def main(judge: str = "development") -> None:
     data = material(recipe, arguments.work, arguments.workers, device)
     log = checkpoint.Log(arguments.work / f"{arguments.judge}_judge_log.jsonl")
     path = arguments.work / f"{arguments.judge}_judge.ckpt"
-    clock = TrainingClock(arguments.steps, arguments.seconds)
+    clock = TrainingClock(arguments.steps, arguments.seconds, arguments.from_step)
     trained = calibrated(Judge(train(recipe, data, clock, path, log), recipe.spec), *held_out)
-    worn_rounds = round_trip(load_autoencoder(arguments.work, device), held_out[0])
+    worn_rounds = round_trip(load_autoencoder(arguments.work, device, torch.bfloat16), held_out[0])
     for shift, pictures in (("fresh", held_out[0]), ("round trip", worn_rounds)):
         log.write(step=clock.step, shift=shift, **accuracy(trained, pictures, held_out[1]))
     name = FILES[arguments.judge]

@@ -11,18 +11,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Pictures = NDArray[np.uint8]
-BATCH = 128
+BATCH = 64
 
 
-def load_autoencoder(work: Path, device: torch.device) -> Any:
+def load_autoencoder(work: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> Any:
     """The autoencoder in `work`/vae, on `device`, for inference alone."""
-    return AutoencoderTiny.from_pretrained(work / "vae").to(device).eval().requires_grad_(False)
+    vae: Any = AutoencoderTiny.from_pretrained(work / "vae", torch_dtype=dtype)
+    return vae.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
-def _parts(pictures: Pictures, device: torch.device) -> Iterator[Tensor]:
+def _parts(pictures: Pictures, vae: Any) -> Iterator[Tensor]:
+    parameter = next(vae.parameters())
     for start in range(0, len(pictures), BATCH):
-        part = torch.from_numpy(np.array(pictures[start : start + BATCH])).to(device)
-        yield part.permute(0, 3, 1, 2).float() / 127.5 - 1
+        part = torch.from_numpy(np.array(pictures[start : start + BATCH])).to(parameter.device)
+        yield (part.permute(0, 3, 1, 2).float() / 127.5 - 1).to(parameter.dtype)
 
 
 def _bytes(x: Tensor) -> Pictures:
@@ -32,19 +34,17 @@ def _bytes(x: Tensor) -> Pictures:
 @torch.no_grad()
 def round_trip(vae: Any, pictures: Pictures) -> Pictures:
     """uint8 [n h w 3] -> the same encoded and decoded."""
-    device = next(vae.parameters()).device
-    return np.concatenate([_bytes(vae.decode(vae.encode(x).latents).sample) for x in _parts(pictures, device)])
+    return np.concatenate([_bytes(vae.decode(vae.encode(x).latents).sample) for x in _parts(pictures, vae)])
 
 
 @torch.no_grad()
 def spoiled(vae: Any, pictures: Pictures, seed: int = 0) -> Pictures:
     """uint8 [n h w 3] -> pictures that show nothing: decoded from blended, half-noisy or noise-only latents."""
-    device = next(vae.parameters()).device
     generator, done = torch.Generator().manual_seed(seed), []
-    for kind, x in enumerate(_parts(pictures, device)):
+    for kind, x in enumerate(_parts(pictures, vae)):
         z = vae.encode(x).latents
-        noise = torch.randn(z.shape, generator=generator).to(device) * z.std()
-        share = (0.4 + 0.2 * torch.rand(len(z), 1, 1, 1, generator=generator)).to(device)
+        noise = torch.randn(z.shape, generator=generator).to(z) * z.std()
+        share = (0.4 + 0.2 * torch.rand(len(z), 1, 1, 1, generator=generator)).to(z)
         if kind % 3 == 0:
             z = share * z + (1 - share) * z.roll(1, 0)
         elif kind % 3 == 1:

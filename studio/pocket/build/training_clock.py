@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 
 @dataclass
 class TrainingClock:
-    """Ends after `steps`, or, when `seconds` is given, after so many seconds of training, interruptions not counted."""
+    """Ends after `steps`, or, when `seconds` is given, after so many seconds of training, interruptions not counted.
+
+    With `first` the share and so the rate's fall begin at that step: for going on from a checkpoint with new settings.
+    """
 
     steps: int
     seconds: float = 0.0
+    first: int = 0
     step: int = 0
     before: float = 0.0
     started: float = field(default_factory=time.perf_counter)
@@ -20,7 +24,9 @@ class TrainingClock:
 
     def share(self) -> float:
         """Done so far, in [0, 1]."""
-        return min(1.0, self.elapsed() / self.seconds if self.seconds else self.step / self.steps)
+        if self.seconds:
+            return min(1.0, self.elapsed() / self.seconds)
+        return min(1.0, max(0, self.step - self.first) / (self.steps - self.first))
 
     def rate(self, peak: float, warm_up: int = 100) -> float:
         """Linear warm-up over steps, then half a cosine down to nothing."""
