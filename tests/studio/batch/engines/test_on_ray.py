@@ -37,6 +37,7 @@ def cluster(monkeypatch):
     from ray.cluster_utils import Cluster
 
     made = []
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # its default, 15, starves actors on a busy machine
 
     def start(*cpus):
         node = {"include_dashboard": False}
