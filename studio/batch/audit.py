@@ -18,7 +18,7 @@ from studio.record import pixels_sha256
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong: `kind` is missing, failed, duplicate, unknown, unreadable, changed or stray."""
+    """What is wrong: `kind` is missing, failed, duplicate, unknown, unreadable, changed, stray or stale."""
 
     kind: str
     what: str
@@ -47,6 +47,9 @@ def audit(batch: Batch) -> Audit:
         found = list(pool.map(lambda row: _picture_problem(batch, layout, row), drawn))
     problems += [problem for problem in found if problem is not None]
     problems += [Problem("stray", name) for name in layout.stray()]
+    if not layout.is_gathered():
+        what = "metadata.jsonl or failed.jsonl is not what the shards say: `loom batch run` writes them anew"
+        problems.append(Problem("stale", what))
     return Audit(len(batch.pictures), found.count(None), tuple(problems))
 
 

@@ -81,6 +81,7 @@ class Worker:
         while not self._stop():
             left = self._unsealed()
             if not left:
+                self._layout.finish()
                 return
             _ = self._studio.pipeline  # loaded before a shard is claimed: a base that kills workers is no shard's fault
             drawn = next((shard for shard in left if self.work_on(shard)), None)

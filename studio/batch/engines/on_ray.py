@@ -22,6 +22,7 @@ from pipelines import errors
 from pipelines.errors import BatchError, LoomError
 from studio.batch.drawing import device_is_broken
 from studio.batch.folder import Batch, open_batch
+from studio.batch.layouts import layout_of
 from studio.batch.progress import Progress, ProgressReader
 from studio.batch.worker import POLL_SECONDS, Worker, WorkerOptions, open_studio
 
@@ -54,6 +55,7 @@ def run_on_ray(
             if stop() or consumer.error is not None:
                 stop_file.touch()
     on_progress(reader.read())
+    layout_of(batch).finish()
     if consumer.error is not None:
         raise consumer.error
 

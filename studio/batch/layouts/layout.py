@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -14,6 +15,8 @@ from studio.batch.folder import Batch
 from studio.batch.picture import Picture
 from studio.batch.put import put_new
 from studio.batch.rows import Row, planned_row, read_row
+
+ABANDONED_SECONDS = 3600.0  # a file without its name that is so old belongs to nobody any more
 
 
 class Layout(ABC):
@@ -75,20 +78,34 @@ class Layout(ABC):
     def finish(self) -> None:
         """Write metadata.jsonl and failed.jsonl from the sealed shards, and remove what no one needs any more."""
         batch = self.batch
-        for name, failed in (("metadata.jsonl", False), ("failed.jsonl", True)):
-            path = batch.folder / name
-            with atomic_file(path) as file:
-                for row in sealed_rows(batch):
-                    if ("error" in row) == failed:
-                        file.write((json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode())
-            if failed and path.stat().st_size == 0:
-                path.unlink()
+        for path, lines in self._gathered().items():
+            if lines or path.name == "metadata.jsonl":
+                with atomic_file(path) as file:
+                    file.writelines(lines)
+            else:
+                path.unlink(missing_ok=True)
         if len(batch.sealed_shards()) == len(batch.shards):
             for shard in batch.shards:
                 self.tidy(shard)
-            for part in batch.parts.glob("*") if batch.parts.is_dir() else ():
+            for part in batch.parts.glob("*"):
                 with suppress(OSError):  # another worker may be tidying, too
-                    part.unlink()
+                    if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
+                        part.unlink()
+
+    def is_gathered(self) -> bool:
+        """Whether metadata.jsonl and failed.jsonl are what the sealed shards say."""
+        return all(
+            (path.read_bytes() if path.exists() else b"") == b"".join(lines) for path, lines in self._gathered().items()
+        )
+
+    def _gathered(self) -> dict[Path, list[bytes]]:
+        """The lines of the two files."""
+        drawn, failed = self.batch.folder / "metadata.jsonl", self.batch.folder / "failed.jsonl"
+        found: dict[Path, list[bytes]] = {drawn: [], failed: []}
+        for row in sealed_rows(self.batch):
+            line = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+            found[failed if "error" in row else drawn].append(line.encode())
+        return found
 
 
 def sealed_rows(batch: Batch) -> Iterator[Row]:

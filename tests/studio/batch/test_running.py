@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 import pytest
 
@@ -11,9 +12,10 @@ from studio.batch.lease import claim
 from studio.batch.running import drained_by_signals, forget_failures, run_batch
 from studio.batch.worker import WorkerOptions
 
-SUITE = 'prompts = ["a red circle"]\nsamples = 40\nbatch_size = 1\n[request]\nnum_inference_steps = 20'
+SUITE = 'prompts = ["a red circle"]\nsamples = 40\nbatch_size = 1\n[request]\nnum_inference_steps = 8'
 
 
+@pytest.mark.timeout(900)  # it starts processes, on a machine that may be busy
 def test_a_signal_drains_and_the_next_run_goes_on(plan, tiny_pocket):
     batch, sent = plan(SUITE, base=tiny_pocket), []
 
@@ -44,6 +46,12 @@ def test_a_second_ctrl_c_interrupts():
 def test_an_unknown_engine_is_named(plan):
     with pytest.raises(RequestError, match="no engine 'dask'"):
         run_batch(plan(), WorkerOptions(), lambda progress: None, engine="dask")
+
+
+def test_without_ray_its_engine_says_how_to_get_it(plan, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(BatchError, match=r"lora-loom\[cluster\]"):
+        run_batch(plan(), WorkerOptions(), lambda progress: None, engine="ray")
 
 
 def test_failures_are_not_forgotten_under_the_hands_of_workers(plan):

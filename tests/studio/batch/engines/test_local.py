@@ -116,6 +116,7 @@ def test_killed_workers_lose_nothing_and_draw_nothing_twice(
     assert max(row["attempt"] for row in sealed_rows(batch)) > 1
 
 
+@pytest.mark.timeout(900)
 def test_two_runs_in_one_folder_share_the_work(plan, tiny_pocket):
     batch = plan(SUITE.format(samples=8), base=tiny_pocket)
     runs = [threading.Thread(target=run_local, args=(batch, 1, WorkerOptions(), print, lambda: False)) for _ in (1, 2)]
@@ -155,6 +156,7 @@ def wait_until(holds, seconds=200):
         time.sleep(0.1)
 
 
+@pytest.mark.timeout(900)
 class TestOneWorker:
     """What a worker that cannot work tells the run that started it."""
 
