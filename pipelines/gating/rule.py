@@ -56,11 +56,11 @@ class GateRule(LayerRule):
     @contextmanager
     def off(self) -> Generator[None]:
         """The plain sum for a while."""
-        self._on = False
+        was, self._on = self._on, False
         try:
             yield
         finally:
-            self._on = True
+            self._on = was
 
     @property
     def gate_name(self) -> str:

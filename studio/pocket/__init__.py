@@ -13,3 +13,8 @@ def base_path() -> Path:
 def adapters_path() -> Path:
     """Folder of the shipped LoRAs, each with its preview and description beside it."""
     return _FOLDER / "adapters"
+
+
+def gates_path() -> Path:
+    """Folder of the shipped gates of the fusion method `gated`."""
+    return _FOLDER / "gates"

@@ -142,3 +142,14 @@ def test_the_map_tells_layer_step_and_adapter(pipe, adapters, run, loud_gate):
     assert found.to_dict()["adapters"] == list(STRENGTHS)
     with pytest.raises(RuntimeError, match="no map"):
         rule_of(loud_gate(pipe)).heat_map(())
+
+
+@pytest.mark.parametrize("family", ["sd15"])
+def test_a_rule_that_is_off_is_a_merge_until_it_is_on_again(pipe, run, loud_gate, error_of):
+    rule = rule_of(loud_gate(pipe))
+    loud = run(rule)
+    with rule.off():
+        with rule.off():
+            pass
+        assert error_of(run(rule), run(None)) <= 1e-5
+    assert torch.equal(run(rule), loud)
