@@ -14,7 +14,7 @@ from studio.pocket.concepts import CONCEPTS, concept, training_set
 
 PICTURES = 48
 # small areas need more steps than whole-picture ones
-STEPS = {"character": 300, "object": 300, "accessory": 300, "background": 200, "style": 300}
+STEPS = {"character": 200, "object": 160, "accessory": 160, "background": 90, "style": 160}
 
 
 def in_turn() -> list[str]:

@@ -1,45 +1,68 @@
 """Judge every shipped pocket LoRA alone: `python -m studio.pocket.build.measure_adapters`.
 
 For each, the share of pictures that show its concept, with the LoRA and, for the same prompts and seeds, without it.
-Writes `docs/results/pocket_adapters.json` and a contact sheet. Finished adapters are kept in the result file, so an
-interrupted run goes on, and `--share` splits the work.
+Pictures are kept under `--work`, so an interrupted run goes on; `--share k/n --draw-only` splits the drawing. Writes
+`docs/results/pocket_adapters.json` and a contact sheet.
 """
 
 import argparse
-import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from pipelines.families import FusionPipeline
 from studio.pocket import adapters_path, base_path
 from studio.pocket.build.adapters import in_turn
-from studio.pocket.build.contact_sheet import contact_sheet
-from studio.pocket.build.sampling import best_device, draw_prompts
+from studio.pocket.build.contact_sheet import Line, contact_sheet
+from studio.pocket.build.sampling import best_device, drawn_prompts_once
 from studio.pocket.concepts import concept, prompts
-from studio.pocket.judge import Judge
+from studio.pocket.judge import Judge, shipped_judge
 from studio.results import RESULTS, Row, proportion, write_results
 
-SHOWN, SEED = 6, 5000
+SEED = 5000
+SHOWN = {"without": 2, "with": 6}  # pictures on the contact sheet
+LINES = {"without": 0.1, "with": 0.8}
+Drawn = dict[str, NDArray[np.uint8]]  # by `without` and `with`, uint8 [n h w 3]
 
 
-def measure(
-    pipe: FusionPipeline, judge: Judge, name: str, path: Path, count: int, steps: int
-) -> tuple[list[Row], list[Image.Image]]:
-    held = concept(name)
+def drawn(pipe: Any, name: str, path: Path, count: int, steps: int, work: Path) -> Drawn:
+    """The pictures of the concept's prompts without and with the LoRA in `path`."""
     asked = [prompt for prompt, _ in prompts(name, count)]
-    rows: list[Row] = []
-    pictures = {}
-    for what in ("without", "with"):
+    pictures: Drawn = {}
+    for what in SHOWN:
         if what == "with":
             pipe.load_lora_weights(str(path), adapter_name=name)
-        pictures[what] = draw_prompts(pipe, asked, steps=steps, guidance_scale=3.0, first_seed=SEED)
-        shown = [verdict[held.factor] == name for verdict in judge.verdicts(pictures[what])]
-        line = 0.8 if what == "with" else 0.1
-        keys = {"adapter": name, "category": held.category, "lora": what, "steps": steps}
-        rows.append(proportion(shown, line=line, below=what == "without", **keys))
+        part = work / f"{name}_{what}_{steps}.npy"
+        pictures[what] = drawn_prompts_once(part, pipe, asked, steps=steps, guidance_scale=3.0, first_seed=SEED)
     pipe.delete_adapters(name)
-    return rows, [Image.fromarray(p) for p in (*pictures["without"][: SHOWN // 3], *pictures["with"][:SHOWN])]
+    return pictures
+
+
+def judged(judge: Judge, name: str, steps: int, pictures: Drawn) -> list[Row]:
+    held = concept(name)
+    rows: list[Row] = []
+    for what, some in pictures.items():
+        shown = [verdict[held.factor] == name for verdict in judge.verdicts(some)]
+        keys = {"adapter": name, "category": held.category, "lora": what, "steps": steps}
+        rows.append(proportion(shown, line=LINES[what], below=what == "without", **keys))
+    return rows
+
+
+def sheet(names: Sequence[str], pictures: dict[str, Drawn], rows: dict[str, list[Row]]) -> None:
+    """One line a LoRA: pictures without and with it, with the share that shows the concept."""
+    tiles: list[Image.Image] = []
+    lines: list[list[Line]] = []
+    for name in names:
+        for (what, count), row in zip(SHOWN.items(), rows[name], strict=True):
+            tiles += [Image.fromarray(picture) for picture in pictures[name][what][:count]]
+            label = f"{name} {'on' if what == 'with' else 'off'}"
+            lines += [[(label, True), (f"{row['value']:.2f} of {row['n']}", True)]] * count
+    contact_sheet(tiles, lines, RESULTS / "pocket_adapters.png", columns=sum(SHOWN.values()), tile=96, text_lines=2)
 
 
 def main() -> None:
@@ -49,47 +72,28 @@ def main() -> None:
     parser.add_argument("--adapters", type=Path, default=adapters_path())
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--share", default="0/1", help="k/n: measure every n-th adapter, beginning with the k-th")
-    parser.add_argument(
-        "--work", type=Path, default=Path("outputs/measure_adapters"), help="where finished parts are kept"
-    )
-    parser.add_argument("--quick", action="store_true", help="print the figures, write no result")
+    parser.add_argument("--half", action="store_true", help="compute in bfloat16")
+    parser.add_argument("--share", default="0/1", help="k/n: draw every n-th adapter, beginning with the k-th")
+    parser.add_argument("--draw-only", action="store_true", help="draw the pictures, judge them another time")
+    parser.add_argument("--work", type=Path, default=Path("outputs/measure_adapters"), help="where pictures are kept")
     arguments = parser.parse_args()
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    pipe, judge = FusionPipeline.from_pretrained(str(arguments.base)).to(best_device()), Judge.load()
+    dtype = torch.bfloat16 if arguments.half else torch.float32
+    pipe = FusionPipeline.from_pretrained(str(arguments.base), dtype=dtype).to(best_device())
     pipe.set_progress_bar_config(disable=True)
-    shipped = {path.stem for path in arguments.adapters.glob("*.safetensors")}
-    names = arguments.names or sorted(shipped)
+    shipped = {path.stem: path for path in arguments.adapters.glob("*.safetensors")}
     first, every = (int(x) for x in arguments.share.split("/"))
-    for name in arguments.names or [name for name in in_turn()[first::every] if name in shipped]:
-        part = arguments.work / f"{name}.json"
-        if not part.exists():
-            rows, images = measure(
-                pipe, judge, name, arguments.adapters / f"{name}.safetensors", arguments.count, arguments.steps
-            )
-            for i, image in enumerate(images):
-                image.save(arguments.work / f"{name}_{i}.png")
-            part.write_text(json.dumps(rows))
-            print(*(json.dumps(row) for row in rows), sep="\n", flush=True)
-    parts = [arguments.work / f"{name}.json" for name in names]
-    if arguments.quick or not all(part.exists() for part in parts):
+    names = sorted(arguments.names or [name for name in in_turn()[first::every] if name in shipped])
+    pictures = {
+        name: drawn(pipe, name, shipped[name], arguments.count, arguments.steps, arguments.work) for name in names
+    }
+    if arguments.draw_only:
         return
-    rows = [row for part in parts for row in json.loads(part.read_text())]
+    rows = {name: judged(shipped_judge(), name, arguments.steps, pictures[name]) for name in names}
     command = f"python -m studio.pocket.build.measure_adapters --count {arguments.count} --steps {arguments.steps}"
-    write_results("pocket_adapters", command, rows)
-    tiles, lines = [], []
-    for name, part in zip(names, parts, strict=True):
-        without, with_ = (row["value"] for row in json.loads(part.read_text()))
-        for i in range(SHOWN // 3 + SHOWN):
-            tiles.append(Image.open(arguments.work / f"{name}_{i}.png"))
-            bare = i < SHOWN // 3
-            lines.append(
-                [
-                    (f"{name} {'off' if bare else 'on'}", True),
-                    (f"{without if bare else with_:.2f} of {arguments.count}", True),
-                ]
-            )
-    contact_sheet(tiles, lines, RESULTS / "pocket_adapters.png", columns=SHOWN // 3 + SHOWN, tile=96, text_lines=2)
+    write_results(
+        "pocket_adapters", command + " --half" * arguments.half, [row for name in names for row in rows[name]]
+    )
+    sheet(names, pictures, rows)
 
 
 if __name__ == "__main__":

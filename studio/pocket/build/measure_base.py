@@ -1,18 +1,23 @@
-"""Measure the pocket base by the judge: `python -m studio.pocket.build.measure_base`.
+"""Measure the pocket base: `python -m studio.pocket.build.measure_base`.
 
-Writes `docs/results/pocket_base.json` and contact sheets of random samples with prompt and verdict.
+By both judges, from one set of pictures. Writes `docs/results/pocket_base.json` and contact sheets of random samples
+with their verdicts.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from studio.pocket import base_path
 from studio.pocket.build.contact_sheet import contact_sheet
-from studio.pocket.build.sampling import draw_prompts, load_pipeline
+from studio.pocket.build.sampling import drawn_prompts_once, load_pipeline
 from studio.pocket.concepts import base_prompts
-from studio.pocket.judge import JUDGED, Judge
+from studio.pocket.judge import JUDGED, Judge, sealed_judge, shipped_judge
+from studio.pocket.world.scene import Scene
 from studio.results import RESULTS, Row, proportion, write_results
 
 LINES = {"subject": 0.90, "colour": 0.95, "background": 0.95, "style": 0.85}
@@ -27,34 +32,52 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--guidance", type=float, default=3.0)
-    parser.add_argument("--quick", action="store_true", help="print the figures, write nothing")
+    parser.add_argument("--half", action="store_true", help="compute in bfloat16")
+    parser.add_argument("--work", type=Path, default=Path("outputs/measure_base"), help="where the pictures are kept")
+    parser.add_argument("--draw-only", action="store_true", help="draw the pictures, judge them another time")
     arguments = parser.parse_args()
-    pipeline, judge = load_pipeline(arguments.base), Judge.load()
+    pipeline = load_pipeline(arguments.base, arguments.half)
+    splits = {"seen": arguments.count, "withheld": arguments.count // 2}
+    asked = {split: base_prompts(count, seed=7, withheld=split == "withheld") for split, count in splits.items()}
+    pictures = {
+        split: drawn_prompts_once(
+            arguments.work / f"{split}_{arguments.steps}.npy",
+            pipeline,
+            [prompt for prompt, _ in asked[split]],
+            steps=arguments.steps,
+            guidance_scale=arguments.guidance,
+            first_seed=7000,
+        )
+        for split in splits
+    }
+    if arguments.draw_only:
+        return
     rows: list[Row] = []
-    for split, count in (("seen", arguments.count), ("withheld", arguments.count // 2)):
-        asked = base_prompts(count, seed=7, withheld=split == "withheld")
-        pictures = draw_prompts(
-            pipeline, [p for p, _ in asked], steps=arguments.steps, guidance_scale=arguments.guidance, first_seed=7000
-        )
-        found = judge.verdicts(pictures)
-        right = [{f: v[f] == getattr(scene, f) for f in JUDGED} for v, (_, scene) in zip(found, asked, strict=True)]
-        lines = LINES if split == "seen" else {}
-        rows += [proportion([r[f] for r in right], split=split, factor=f, line=lines.get(f)) for f in JUDGED]
-        joint = 0.75 if split == "seen" else None
-        rows.append(
-            proportion([all(r[f] for f in MAIN) for r in right], split=split, factor="+".join(MAIN), line=joint)
-        )
-        rows.append(proportion([all(r.values()) for r in right], split=split, factor="all six", line=None))
-        if not arguments.quick:
-            shown = range(min(48, count))
-            verdicts = [[_label(f, found[i][f], right[i][f]) for f in MAIN] for i in shown]
-            images = [Image.fromarray(pictures[i]) for i in shown]
-            contact_sheet(images, verdicts, RESULTS / f"pocket_base_{split}.png", text_lines=4)
-    if arguments.quick:
-        print(*rows, sep="\n")
-    else:
-        command = f"python -m studio.pocket.build.measure_base --count {arguments.count} --steps {arguments.steps}"
-        write_results("pocket_base", command, rows)
+    for name, judge in (("development", shipped_judge()), ("sealed", sealed_judge())):
+        for split in splits:
+            rows += judged(name, split, judge, pictures[split], [scene for _, scene in asked[split]])
+    command = f"python -m studio.pocket.build.measure_base --count {arguments.count} --steps {arguments.steps}"
+    write_results("pocket_base", command + " --half" * arguments.half, rows)
+
+
+def judged(name: str, split: str, judge: Judge, pictures: NDArray[np.uint8], scenes: Sequence[Scene]) -> list[Row]:
+    """One row a factor and two for several at once; the development judge's verdicts go to a contact sheet."""
+    found = judge.verdicts(pictures)
+    right = [{f: v[f] == getattr(scene, f) for f in JUDGED} for v, scene in zip(found, scenes, strict=True)]
+    lines = LINES if split == "seen" else {}
+    rows = [proportion([r[f] for r in right], judge=name, split=split, factor=f, line=lines.get(f)) for f in JUDGED]
+    main, every = [all(r[f] for f in MAIN) for r in right], [all(r.values()) for r in right]
+    rows.append(
+        proportion(main, judge=name, split=split, factor="+".join(MAIN), line=0.75 if split == "seen" else None)
+    )
+    line = {"seen": 0.9, "withheld": 0.8}[split] if name == "sealed" else None
+    rows.append(proportion(every, judge=name, split=split, factor="all", line=line))
+    if name == "development":
+        shown = range(min(48, len(pictures)))
+        verdicts = [[_label(f, found[i][f], right[i][f]) for f in MAIN] for i in shown]
+        images = [Image.fromarray(pictures[i]) for i in shown]
+        contact_sheet(images, verdicts, RESULTS / f"pocket_base_{split}.png", text_lines=4)
+    return rows
 
 
 def _label(factor: str, found: str, right: bool) -> tuple[str, bool]:

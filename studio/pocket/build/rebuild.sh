@@ -52,7 +52,7 @@ if has judges; then
 fi
 running=()
 if has measures; then
-    build measure_base --count $((count * 10)) & running+=($!)
+    build measure_base --count $((count * 10)) --work "$work/measured" & running+=($!)
 fi
 share() { # train and measure every n-th LoRA
     local k=$1 n=$2
@@ -60,7 +60,7 @@ share() { # train and measure every n-th LoRA
         "$python" -m studio.pocket.build.adapters --share "$k/$n" ${ADAPTER_STEPS:+--steps "$ADAPTER_STEPS"} ${ADAPTERS:-}
     fi
     if has measures; then
-        "$python" -m studio.pocket.build.measure_adapters --count "$count" --share "$k/$n" --work "$work/measured"
+        "$python" -m studio.pocket.build.measure_adapters --count "$count" --share "$k/$n" --draw-only --work "$work/measured"
     fi
 }
 if has adapters && [[ -z ${ADAPTERS:-} ]]; then
