@@ -1,4 +1,4 @@
-"""From a packed run to committed results: `docs/results/NAME.json`, and a contact sheet of every size."""
+"""From a packed run to committed results: `docs/results/NAME.json`, contact sheets, the pages of the methods."""
 
 import base64
 import io
@@ -7,9 +7,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from pipelines.registry import methods
 from studio.pocket.build.contact_sheet import Line, contact_sheet
+from studio.pocket.compose import pages
 from studio.pocket.compose.ceilings import CEILINGS
 from studio.pocket.compose.outcomes import Cell, Outcomes, read
+from studio.pocket.compose.pages import strip_name
 from studio.pocket.compose.scoring import Score
 from studio.pocket.compose.sets import SIZES
 from studio.pocket.compose.tables import CONTROLS, cell_rows, judge_rows, line_rows, pair_rows, single_rows
@@ -28,6 +31,10 @@ def write(paths: Sequence[Path], name: str, judge: str, note: str) -> None:
     write_results(name, "python -m studio.pocket.compose run ...; python -m studio.pocket.compose report", rows)
     for k in SIZES:
         _sheet(outcomes, k, judge, RESULTS / f"{name}_k{k}.png")
+    for contestant in outcomes.contestants:
+        if contestant in methods():
+            _strip(outcomes, contestant, judge, RESULTS / strip_name(name, contestant))
+    pages.write(name)
 
 
 def _about(outcomes: Outcomes, judge: str, note: str) -> Row:
@@ -52,6 +59,20 @@ def _sheet(outcomes: Outcomes, k: int, judge: str, path: Path) -> None:
             tiles.append(picture)
             lines.append([(cell.contestant, True), *((each, there) for each, there in score.items())])
     contact_sheet(tiles, lines, path, columns=len(cells), tile=TILE, text_lines=k + 1)
+
+
+def _strip(outcomes: Outcomes, contestant: str, judge: str, path: Path) -> None:
+    """Two pictures of every size, the first of the list and so not chosen, with what each shows."""
+    tiles: list[Image.Image] = []
+    lines: list[list[Line]] = []
+    for k in SIZES:
+        cell = outcomes.cells.get((contestant, k))
+        for asked, _, _ in cell.shown[:2] if cell else ():
+            picture, score = _shown(cell, asked.name, judge)
+            tiles.append(picture)
+            lines.append([(each, there) for each, there in score.items()])
+    if tiles:
+        contact_sheet(tiles, lines, path, columns=len(tiles), tile=TILE, text_lines=max(SIZES))
 
 
 def _shown(cell: Cell, name: str, judge: str) -> tuple[Image.Image, dict[str, bool]]:
