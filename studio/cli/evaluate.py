@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pipelines.errors import OutputError
+from pipelines.errors import EvaluationError, OutputError
 from studio.cli.output import AsJson, plain, print_error, print_json
 
 REFUSED = 2  # the exit code if a measure that was named could not be given
@@ -144,6 +144,37 @@ def report(
     else:
         typer.echo(page)
         typer.echo(beside)
+
+
+@group.command("labels")
+def labels(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The pictures that were labelled.")],
+    book: Annotated[
+        Path, typer.Option("--labels", envvar="LOOM_LABELS", metavar="FOLDER", help="Where labels.jsonl is.")
+    ] = Path("outputs/labels"),
+    judge: Annotated[str, typer.Option(help="development or sealed.")] = "development",
+    as_json: AsJson = False,
+) -> None:
+    """Compare a judge with the labels that people gave in the studio's Label tab: agreement, kappa, what it misses."""
+    from studio.cli.evaluating import agreement_table
+    from studio.evaluation.labels.agreement import between_people, readings, rows_of
+    from studio.evaluation.labels.book import LabelBook
+    from studio.evaluation.metrics.joint_success import JointSuccess
+    from studio.evaluation.metrics.joint_success_sealed import SealedJointSuccess
+    from studio.evaluation.pictures import read_pictures
+
+    judges = {"development": JointSuccess, "sealed": SealedJointSuccess}
+    if judge not in judges:
+        raise EvaluationError(f"there is no judge {judge!r}", expected=" or ".join(judges))
+    answers = LabelBook(book).answers()
+    if not answers:
+        raise EvaluationError(f"{book} holds no labels", remedy="Label pictures in the studio's Label tab")
+    found = readings(answers, read_pictures(folder), judges[judge]().look)
+    rows, people = rows_of(found), between_people(answers)
+    if as_json:
+        print_json({"judge": judge, "pictures": len({r.pixels_sha256 for r in found}), "rows": rows, "people": people})
+    else:
+        agreement_table(rows, people)
 
 
 @group.command("metrics")

@@ -164,6 +164,22 @@ def comparison_table(comparisons: Sequence[Comparison]) -> None:
     _console().print(table)
 
 
+def agreement_table(rows: Sequence[Mapping[str, Any]], people: Sequence[Mapping[str, Any]]) -> None:
+    """Print how far a judge agrees with people, and people with one another."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("concept", "", "value", "95 % interval", "n", "kappa"):
+        table.add_column(column)
+    for row in rows:
+        kappa = number(row["kappa"]) if "kappa" in row else ""
+        ends = interval(row["ci_low"], row["ci_high"])
+        table.add_row(row["concept"], row["what"], number(row["value"]), ends, str(row["n"]), kappa)
+    for row in people:
+        table.add_row(row["people"], "agreement", number(row["value"]), "", str(row["n"]), number(row["kappa"]))
+    _console().print(table)
+
+
 def _console() -> Any:
     """As wide as the terminal; into a file or pipe, wide enough for any row."""
     from rich.console import Console

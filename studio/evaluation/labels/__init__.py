@@ -1,0 +1,1 @@
+"""Labels by people: what is asked, how answers are kept, and how far a judge agrees with them."""
