@@ -29,7 +29,7 @@ def measure(quick: bool) -> list[Row]:
     return [each for make in (sdxl, flux) for each in rows_of(make(ADAPTERS), steps)]
 
 
-def rows_of(bare: Bare, steps: int) -> list[Row]:
+def rows_of(bare: Bare, steps: int, budget: float = BUDGET) -> list[Row]:
     n, title = len(bare.adapters), bare.title
     what = f"{title}, {n} adapters of rank 16, {steps} steps"
     base = count(lambda: bare.model(**bare.inputs)).flops
@@ -37,7 +37,7 @@ def rows_of(bare: Bare, steps: int) -> list[Row]:
 
     free, run = spent(bare, "cmlora", {}, steps, base)
     q = run.passes["full"] / steps
-    within, budgeted = spent(bare, "cmlora", {"budget": BUDGET}, steps, base)
+    within, budgeted = spent(bare, "cmlora", {"budget": budget}, steps, base)
     assert budgeted.predicted_cost is not None
     arbiter, _ = spent(bare, "arbiter", {}, steps, base)
     layers, _ = spent(bare, "arbiter", {"where": "layers"}, 1, base)
@@ -55,7 +55,7 @@ def rows_of(bare: Bare, steps: int) -> list[Row]:
         ),
         row(
             f"M2.{id}",
-            f"error of the predicted {budgeted.predicted_cost:.4g} for a budget of {BUDGET:g}, CMLoRA, {what}",
+            f"error of the predicted {budgeted.predicted_cost:.4g} for a budget of {budget:g}, CMLoRA, {what}",
             exact(abs(budgeted.predicted_cost / within - 1)),
             anchor=None,
             line=ERROR,
