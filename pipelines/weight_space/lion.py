@@ -42,7 +42,7 @@ def turned_apart(
         gamma = [scales[layer.component].get(name, {}).get(layer.path, 1.0) for name in layer.names]
         weights = [weight * each for (weight, _), each in zip(layer.updates, gamma, strict=True)]
         apart = orthogonal_outputs(own, weights, [priorities[name] for name in layer.names], beta)
-        rho = _guard(apart, weights) ** beta
+        rho = norm_guard(apart, weights) ** beta
         for name, (_, factors), before, form, each in zip(layer.names, layer.updates, own, apart, gamma, strict=True):
             untouched = form is before and each * rho == 1.0
             fused = factors if untouched else balanced(replace(form, s=form.s * (each * rho)))
@@ -62,7 +62,7 @@ def _scales(
     return {component: consistent_scales(of, strength) for component, of in norms.items()}
 
 
-def _guard(forms: Sequence[Spectrum], weights: Sequence[float]) -> float:
+def norm_guard(forms: Sequence[Spectrum], weights: Sequence[float]) -> float:
     """rho of one layer at beta = 1, from the updates as turned and the weights with gamma."""
     if len(forms) < 2:
         return 1.0
