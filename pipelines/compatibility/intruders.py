@@ -1,10 +1,10 @@
 """Intruder dimensions and safe strength: directions that an update pushes into the lead of the base's own.
 
 An intruder is one of the first ten left singular vectors of W_0 + w dW whose |cos| with every left singular vector of
-W_0 is below 0.5 (arXiv:2410.21228, section 3); a model full of them forgets what it knew. One step of block iteration from
-the base's first 64 directions and the update's own gives a basis that holds the lead of W_0 + w dW for every w, so that
-each strength is one small decomposition instead of one of [m n]. Only the first 64 vectors of W_0 are compared with: one
-from deeper that an update lifts into the lead counts as an intruder too.
+W_0 is below 0.5 (arXiv:2410.21228, section 3); a model full of them forgets what it knew. One step of block iteration
+from the base's first 64 directions and the update's own gives a basis that holds the lead of W_0 + w dW for every w, so
+that each strength is one small decomposition instead of one of [m n]. Only the first 64 vectors of W_0 are compared
+with: one from deeper that an update lifts into the lead counts as an intruder too.
 """
 
 from __future__ import annotations

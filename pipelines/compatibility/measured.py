@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import torch
+
 from pipelines.adapters.factors import Adapter
 from pipelines.compatibility.crowding import NO_CROWDING, Crowding, crowding
 from pipelines.compatibility.layer_place import LayerPlace, LayerPlaces
@@ -120,13 +122,19 @@ def measured(names: Sequence[str], layers: Iterable[LayerForms], *, turn: bool =
     return found
 
 
+def effective_rank(form: Spectrum) -> float:
+    """exp of the entropy of the shares of energy S^2 / |S|^2 of an update that is not zero."""
+    shares = form.s.square() / form.s.square().sum()
+    return float(torch.exp(-torch.special.xlogy(shares, shares).sum()))
+
+
 def _add_adapters(found: Measured, each: LayerForms) -> None:
     for form, weight, member in zip(each.forms, each.weights, each.members, strict=True):
         of = found.adapters[found.names[member]]
         energy = (weight * form.norm) ** 2
         of.layers += 1
         of.rank = max(of.rank, form.rank)
-        of.rank_energy += energy * form.effective_rank
+        of.rank_energy += energy * effective_rank(form)
         if each.layer.component == "denoiser":
             of.energy += energy
         else:
