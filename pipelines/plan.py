@@ -30,8 +30,9 @@ class Pass:
 
     `reuse` says how much of it is computed anew. `full`: all. `replay`: the shallow layers, around the deep features of
     the last step it ran in full (the plan says how, with `replay`). `delta`: nothing; it is the prediction of the
-    step's first pass plus the difference that this pass had to it when it last ran. What has nothing to reuse runs in
-    full. `region` 0 is drawn to the run's own prompt, region k to that of the plan's `regions[k - 1]`.
+    step's first pass of the same region plus the difference that this pass had to it when it last ran. What has
+    nothing to reuse runs in full. `region` 0 is drawn to the run's own prompt, region k to that of the plan's
+    `regions[k - 1]`.
     """
 
     gates: Gates

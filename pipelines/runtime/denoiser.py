@@ -153,8 +153,9 @@ class PlanRun:
     def _predict(self, passes: Sequence[Pass], call: DenoiserCall) -> tuple[Any, Tensor]:
         """An output of the denoiser, for its form, and the predictions of all passes [n b ...]."""
         own = [self._key([each], call) for each in passes]
-        beside = [self._key([each, passes[0]], call) for each in passes]
-        kinds = [self._kind(each, own[k], beside[k] if k else None) for k, each in enumerate(passes)]
+        first = [next(k for k, other in enumerate(passes) if other.region == each.region) for each in passes]
+        beside = [self._key([each, passes[first[k]]], call) for k, each in enumerate(passes)]
+        kinds = [self._kind(each, own[k], beside[k] if k != first[k] else None) for k, each in enumerate(passes)]
         found: dict[int, Tensor] = {}
         outputs: list[Any] = []
         for kind in ("full", "replay"):
@@ -164,13 +165,15 @@ class PlanRun:
                 parts = torch.cat([each[0] for each in ran]) if len(ran) > 1 else ran[0][0]
                 found |= dict(zip(members, parts.view(len(members), call.batch, *parts.shape[1:]), strict=True))
         for k, noise_pred in found.items():
-            self._deltas.remember(beside[k], noise_pred, found[0])
+            self._deltas.remember(beside[k], noise_pred, found[first[k]])
         if len(outputs) == 1 and len(found) == len(passes):
             whole: Tensor = outputs[0][0]
             return outputs[0], whole.view(len(passes), call.batch, *whole.shape[1:])  # [n b ...]
         if missing := kinds.count("delta"):
             self.passes["delta"] += missing
-        every = [found[k] if k in found else self._deltas.recall(beside[k], found[0]) for k in range(len(passes))]
+        every = [
+            found[k] if k in found else self._deltas.recall(beside[k], found[first[k]]) for k in range(len(passes))
+        ]
         return outputs[0], torch.stack(every)
 
     def _kind(self, each: Pass, own: Hashable, beside: Hashable) -> str:
