@@ -7,13 +7,18 @@ with their verdicts.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from diffusers import AutoencoderTiny
 from numpy.typing import NDArray
 from PIL import Image
 
 from studio.pocket import base_path
+from studio.pocket.build.autoencoder import psnr_of_each
 from studio.pocket.build.contact_sheet import contact_sheet
+from studio.pocket.build.pictures import SIZE, base_scenes, draw
 from studio.pocket.build.sampling import drawn_prompts_once, load_pipeline
 from studio.pocket.concepts import base_prompts
 from studio.pocket.judge import JUDGED, Judge, sealed_judge, shipped_judge
@@ -22,6 +27,7 @@ from studio.results import RESULTS, Row, proportion, write_results
 
 LINES = {"subject": 0.90, "colour": 0.95, "background": 0.95, "style": 0.85}
 MAIN = tuple(LINES)
+PSNR_LINE = 30.0
 
 
 def main() -> None:
@@ -52,12 +58,23 @@ def main() -> None:
     }
     if arguments.draw_only:
         return
-    rows: list[Row] = []
+    rows = [autoencoder_row(arguments.base)]
     for name, judge in (("development", shipped_judge()), ("sealed", sealed_judge())):
         for split in splits:
             rows += judged(name, split, judge, pictures[split], [scene for _, scene in asked[split]])
     command = f"python -m studio.pocket.build.measure_base --count {arguments.count} --steps {arguments.steps}"
     write_results("pocket_base", command + " --half" * arguments.half, rows)
+
+
+def autoencoder_row(base: Path, count: int = 200) -> Row:
+    """Mean PSNR in dB of round trips of fresh renders at the base's size, with a bootstrap interval."""
+    vae: Any = AutoencoderTiny.from_pretrained(base / "vae", torch_dtype=torch.float32)
+    decibels = psnr_of_each(vae, draw(base_scenes(count, seed=12), SIZE))
+    means = np.random.default_rng(0).choice(decibels, (2000, count)).mean(1)
+    low, high = (round(float(x), 2) for x in np.quantile(means, (0.025, 0.975)))
+    value = round(float(decibels.mean()), 2)
+    keys: Row = {"split": "fresh renders", "factor": "autoencoder PSNR in dB", "value": value, "n": count}
+    return keys | {"ci_low": low, "ci_high": high, "line": PSNR_LINE, "holds": value >= PSNR_LINE}
 
 
 def judged(name: str, split: str, judge: Judge, pictures: NDArray[np.uint8], scenes: Sequence[Scene]) -> list[Row]:
