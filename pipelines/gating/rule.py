@@ -28,7 +28,8 @@ class GateRule(LayerRule):
     """y = y0 + sum_k g_k y_k with the gates of a learned gate, at every layer where two adapters or more meet.
 
     `gate_for` is asked once for each layer and set of adapters, and may answer None for a layer that is left to the
-    plain sum. Adapters in `pinned` keep their gate of 1. `trust` is the size of the trust region, `top_k` how many
+    plain sum. Adapters in `pinned`, and those not `among` the fused ones (exempt: None for no such), keep their gate of
+    1. `trust` is the size of the trust region, `top_k` how many
     adapters may speak at a token (0: all). Nothing is counted twice: strengths and the plan's gates act first.
     """
 
@@ -36,6 +37,7 @@ class GateRule(LayerRule):
         self,
         gate_for: GateFor,
         *,
+        among: frozenset[str] | None = None,
         pinned: frozenset[str] = frozenset(),
         trust: float = 1.0,
         top_k: int = 0,
@@ -43,6 +45,7 @@ class GateRule(LayerRule):
     ) -> None:
         self.progress: Tensor | None = None  # [b] where samples differ, in training; else that of the step counts
         self._gate_for = gate_for
+        self._among = among
         self._pinned = pinned
         self._trust = trust
         self._top_k = top_k
@@ -146,9 +149,8 @@ class GateRule(LayerRule):
 
     def _pins(self, site: LayerSite, device: torch.device) -> Tensor | None:
         """[N], 1 for adapters that are pinned."""
-        if not self._pinned & set(site.names):
-            return None
-        return torch.tensor([float(name in self._pinned) for name in site.names], device=device)
+        keeps = [name in self._pinned or (self._among is not None and name not in self._among) for name in site.names]
+        return torch.tensor(keeps, dtype=torch.float32, device=device) if any(keeps) else None
 
     def _common_of(self, site: LayerSite, gate: Gate, batch: int) -> Tensor:
         """What the gate makes of timestep and text, once per call of the denoiser."""

@@ -60,5 +60,12 @@ class Gated(FusionMethod):
         from pipelines.gating.rule import GateRule
 
         pinned = frozenset(name.strip() for name in self.pinned.split(",") if name.strip())
-        rule = GateRule(GateChoice(self.gate), pinned=pinned, trust=self.trust, top_k=self.top_k, heat=HeatLog())
+        rule = GateRule(
+            GateChoice(self.gate),
+            among=frozenset(gates),  # a plan under controls may hold exempt adapters besides
+            pinned=pinned,
+            trust=self.trust,
+            top_k=self.top_k,
+            heat=HeatLog(),
+        )
         return replace(plan, layer_rule=rule)

@@ -62,6 +62,7 @@ def test_pinned_adapters_keep_their_gate(pipe, run, loud_gate, error_of):
     gate = loud_gate(pipe)
     everyone = rule_of(gate, pinned=frozenset(STRENGTHS))
     assert error_of(run(everyone), run(None)) <= 1e-5
+    assert error_of(run(rule_of(gate, among=frozenset())), run(None)) <= 1e-5  # exempt from the fusion, all of them
     heat = HeatLog()
     run(rule_of(gate, pinned=frozenset({"ink"}), heat=heat))
     values = torch.tensor(heat.map("", ("ink", "fox")).values, dtype=torch.float32)
