@@ -84,8 +84,8 @@ def _placed(site: LayerSite, h: Tensor, layout: tuple[int, int, int]) -> tuple[T
 
 def _spread(site: LayerSite, shares: Tensor, text: int) -> Tensor:
     """Shares [names b rows columns] for every rank: [b R rows columns], or [b (text + rows columns) R], text at 1."""
-    ranks = torch.tensor(site.update.ranks, device=shares.device)
-    every = shares.repeat_interleave(ranks, dim=0).transpose(0, 1)  # [b R rows columns]
+    each = [share.expand(rank, *share.shape) for share, rank in zip(shares, site.update.ranks, strict=True)]
+    every = torch.cat(each).transpose(0, 1)  # [b R rows columns]
     if site.kind == "conv":
         return every
     return F.pad(every.flatten(2).transpose(1, 2), (0, 0, text, 0), value=1.0)
