@@ -142,7 +142,7 @@ def _capped(adapter: AdapterReport, choices: Sequence[AdapterChoice]) -> Remedy 
     strength = abs(adapter.strength)
     layers = {key.partition(":")[2]: safe for key, safe in base.unsafe.items() if key.startswith("denoiser:")}
     if layers and len(layers) == len(base.unsafe) <= MAX_CAPPED:
-        blocks = {path: round(safe / strength, 3) for path, safe in layers.items()}
+        blocks = {path: math.floor(1000 * safe / strength) / 1000 for path, safe in layers.items()}
         chosen = tuple(replace(each, blocks=blocks) if each.name == adapter.name else each for each in choices)
         title = f"Hold {adapter.name} back in {len(blocks)} layer{'s' if len(blocks) > 1 else ''}"
     else:
