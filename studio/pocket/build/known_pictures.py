@@ -1,0 +1,55 @@
+"""Pictures with a known truth for measuring judges and encoder: fresh ones, and what harms them, by name of the shift."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderTiny
+
+from studio.pocket import base_path
+from studio.pocket.build.labelled import Labels, Pictures, Pool, labelled, scene_of
+from studio.pocket.build.round_trips import round_trip
+from studio.pocket.build.sampling import best_device
+from studio.pocket.build.wear import blurred
+from studio.pocket.world.scene import Scene
+
+FRESH, WIDER = Pool("measured", 4001), Pool("measured_wider", 4002, jitter=(1.5, 1.5))
+# strangers by factor: every picture shows something in it that has no name
+STRANGE: Mapping[str, Pool] = {
+    factor: Pool(f"strange_{factor}", 4010 + i, strange=tuple(float(i == k) for k in range(4)))  # pyright: ignore
+    for i, factor in enumerate(("subject", "colour", "background", "style"))
+}
+
+
+@dataclass(frozen=True)
+class Known:
+    """Pictures uint8 [n h w 3] under one shift, class numbers [n factors], and the scenes they were drawn from."""
+
+    shift: str
+    pictures: Pictures
+    labels: Labels
+    scenes: list[Scene]
+
+
+def known_pictures(work: Path, count: int) -> Iterator[Known]:
+    """`count` fresh renders, as many at 1.5 times the spread of pose and blurred; a half of them as round trips."""
+    fresh, labels = labelled(work, FRESH, count)
+    wider, wider_labels = labelled(work, WIDER, count)
+    scenes = [scene_of(FRESH, i)[0] for i in range(count)]
+    yield Known("fresh", fresh, labels, scenes)
+    yield Known("1.5x jitter", wider, wider_labels, [scene_of(WIDER, i)[0] for i in range(count)])
+    yield Known("blur", blurred_pictures(fresh), labels, scenes)
+    dtype = torch.bfloat16
+    vae = AutoencoderTiny.from_pretrained(base_path() / "vae", torch_dtype=dtype)
+    vae = vae.to(best_device(), memory_format=torch.channels_last).eval()
+    half = count // 2
+    yield Known("round trip", round_trip(vae, fresh[:half]), labels[:half], scenes[:half])
+
+
+def blurred_pictures(pictures: Pictures) -> Pictures:
+    """All of them under the training's blur, with its strength at random and a fixed seed."""
+    torch.manual_seed(0)
+    x = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 255
+    return (blurred(x, 1.0) * 255).round().byte().permute(0, 2, 3, 1).numpy()

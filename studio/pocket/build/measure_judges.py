@@ -1,0 +1,183 @@
+"""Measure both judges: `python -m studio.pocket.build.measure_judges --work DIR`.
+
+Accuracy per factor and shift, abstention on strangers, calibration, the geometric check beside them, and agreement on
+pictures of the base. Parts are kept in DIR, so that an interrupted run goes on. Writes
+`docs/results/pocket_judges.json`.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from studio.pocket import base_path
+from studio.pocket.agreement import cohens_kappa, expected_calibration_error
+from studio.pocket.build.known_pictures import STRANGE, Known, known_pictures
+from studio.pocket.build.labelled import Pictures, labelled
+from studio.pocket.build.sampling import draw_prompts, load_pipeline
+from studio.pocket.concepts import base_prompts
+from studio.pocket.geometry import LATTICES, shows_pattern, silhouette
+from studio.pocket.judge import CLASSES, JUDGED, OTHER, Judge, sealed_judge, shipped_judge
+from studio.results import Row, proportion, write_results
+
+ACCURACY_LINE, KAPPA_LINE = 0.99, 0.9
+RESAMPLES = 1000
+JUDGES: dict[str, Callable[[], Judge]] = {"development": shipped_judge, "sealed": sealed_judge}
+
+
+def with_interval(statistic: Callable[[NDArray[np.intp]], float], n: int, line: float | None, **keys: str) -> Row:
+    """A row for a statistic of the pictures with these numbers, with a bootstrap interval over pictures."""
+    rng = np.random.default_rng(0)
+    drawn = [statistic(rng.integers(n, size=n)) for _ in range(RESAMPLES)]
+    low, high = (float(q) for q in np.quantile(drawn, (0.025, 0.975)))
+    value = statistic(np.arange(n))
+    row: Row = {**keys, "value": round(value, 4), "ci_low": round(low, 4), "ci_high": round(high, 4), "n": n}
+    return {**row, "line": line, "holds": None if line is None else value >= line}
+
+
+def accuracies(name: str, judge: Judge, known: Known) -> Iterator[Row]:
+    found = judge.verdicts(known.pictures)
+    right = np.array(
+        [
+            [v[f] == CLASSES[f][k] for f, k in zip(JUDGED, y, strict=True)]
+            for v, y in zip(found, known.labels, strict=True)
+        ]
+    )
+    line = ACCURACY_LINE if known.shift == "fresh" else None
+    for i, factor in enumerate(JUDGED):
+        yield proportion(right[:, i].tolist(), line=line, what="accuracy", judge=name, shift=known.shift, factor=factor)
+    yield proportion(right.all(1).tolist(), line=None, what="accuracy", judge=name, shift=known.shift, factor="all")
+
+
+def calibration(name: str, judge: Judge, known: Known) -> Iterator[Row]:
+    probabilities = judge.probabilities(known.pictures)
+    for i, factor in enumerate(JUDGED):
+        sure = probabilities[factor].max(1)
+        right = probabilities[factor].argmax(1) == known.labels[:, i]
+        yield with_interval(
+            lambda rows, sure=sure, right=right: expected_calibration_error(sure[rows], right[rows]),
+            len(sure),
+            None,
+            what="calibration error",
+            judge=name,
+            shift=known.shift,
+            factor=factor,
+        )
+
+
+def abstentions(name: str, judge: Judge, work: Path, count: int) -> Iterator[Row]:
+    for factor, pool in STRANGE.items():
+        found = judge.verdicts(labelled(work, pool, count)[0])
+        yield proportion(
+            [v[factor] == OTHER for v in found],
+            line=None,
+            what="abstention",
+            judge=name,
+            shift="strangers",
+            factor=factor,
+        )
+
+
+def geometric(known: Known) -> Iterator[Row]:
+    """How often geometry says something, how often it is then right, and how well it sees the regular patterns."""
+    seen = [silhouette(picture) for picture in known.pictures]
+    pairs = [(s, scene) for s, scene in zip(seen, known.scenes, strict=True) if s is not None]
+    keys = {"judge": "geometry", "shift": known.shift}
+    yield proportion([s is not None for s in seen], line=None, what="says something", factor="subject", **keys)
+    yield proportion([s.subject == t.subject for s, t in pairs], line=None, what="accuracy", factor="subject", **keys)
+    yield proportion([s.colour == t.colour for s, t in pairs], line=None, what="accuracy", factor="colour", **keys)
+    for pattern in LATTICES:
+        truth = [pattern in (scene.style, scene.background) for scene in known.scenes]
+        shown = [shows_pattern(picture, pattern) for picture in known.pictures]
+        hits = [s for s, t in zip(shown, truth, strict=True) if t]
+        false = [s for s, t in zip(shown, truth, strict=True) if not t]
+        yield proportion(hits, line=None, what="sensitivity", factor=pattern, **keys)
+        yield proportion([not s for s in false], line=None, what="specificity", factor=pattern, **keys)
+
+
+def known_rows(work: Path, count: int) -> list[Row]:
+    rows: list[Row] = []
+    for known in known_pictures(work, count):
+        for name, judge in JUDGES.items():
+            rows += accuracies(name, judge(), known)
+            if known.shift == "fresh":
+                rows += calibration(name, judge(), known)
+        if known.shift == "fresh":
+            part = Known(known.shift, known.pictures[:200], known.labels[:200], known.scenes[:200])
+            rows += geometric(part)
+    for name, judge in JUDGES.items():
+        rows += abstentions(name, judge(), work, 100)
+    return rows
+
+
+def generated(work: Path, count: int, steps: int) -> Pictures:
+    """Pictures of the base, in bfloat16, for prompts over base values."""
+    path = work / f"generated_{count}_{steps}.npy"
+    if not path.exists():
+        pipeline = load_pipeline(base_path()).to(torch.bfloat16)
+        prompts = [prompt for prompt, _ in base_prompts(count, seed=41)]
+        np.save(path, draw_prompts(pipeline, prompts, steps=steps, guidance_scale=3.0, first_seed=41000))
+    return np.load(path)
+
+
+def agreement_rows(pictures: Pictures) -> list[Row]:
+    """Cohen's kappa between the judges by factor, and of each with what geometry says where it says something."""
+    read = {name: judge().verdicts(pictures) for name, judge in JUDGES.items()}
+    seen = [silhouette(picture) for picture in pictures]
+    keys = {"shift": "generated"}
+
+    def kappa(a: Sequence[str], b: Sequence[str], line: float | None, factor: str, between: str) -> list[Row]:
+        left, right = np.array(a), np.array(b)
+        same = (left == right).tolist()
+        return [
+            with_interval(
+                lambda rows: cohens_kappa(left[rows].tolist(), right[rows].tolist()),
+                len(left),
+                line,
+                what="kappa",
+                judge=between,
+                factor=factor,
+                **keys,
+            ),
+            proportion(same, line=None, what="agreement", judge=between, factor=factor, **keys),
+        ]
+
+    rows: list[Row] = []
+    for f in JUDGED:
+        one, other = ([v[f] for v in read[name]] for name in JUDGES)
+        rows += kappa(one, other, KAPPA_LINE, f, "development and sealed")
+    said = [(i, s) for i, s in enumerate(seen) if s is not None]
+    for name in JUDGES if said else ():
+        for f in ("subject", "colour"):
+            rows += kappa(
+                [read[name][i][f] for i, _ in said], [getattr(s, f) for _, s in said], None, f, f"{name} and geometry"
+            )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, help="folder where pictures and finished parts are kept")
+    parser.add_argument("--count", type=int, default=600, help="fresh renders; of the other shifts as many or half")
+    parser.add_argument("--generated", type=int, default=100, help="pictures of the base")
+    parser.add_argument("--steps", type=int, default=12)
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    part = arguments.work / f"judges_{arguments.count}.json"
+    if not part.exists():
+        part.write_text(json.dumps(known_rows(arguments.work, arguments.count)))
+    drawn = generated(arguments.work, arguments.generated, arguments.steps)
+    command = (
+        f"python -m studio.pocket.build.measure_judges --work DIR --count {arguments.count}"
+        f" --generated {arguments.generated} --steps {arguments.steps}"
+    )
+    write_results("pocket_judges", command, [*json.loads(part.read_text()), *agreement_rows(drawn)])
+
+
+if __name__ == "__main__":
+    main()
