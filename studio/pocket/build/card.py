@@ -57,17 +57,55 @@ def base_table() -> str:
     )
 
 
-def judge_table() -> str:
-    rows = rows_of("pocket_judge")
-    shifts = list(dict.fromkeys(row["shift"] for row in rows if row["what"] == "accuracy"))
-    factors = list(dict.fromkeys(row["factor"] for row in rows if row["what"] == "accuracy"))
-    by_key = {(row["shift"], row["factor"]): row for row in rows}
-    lines = [f"| factor | {' | '.join(shifts)} |", "|---|" + "---|" * len(shifts)]
-    lines += [f"| {f} | {' | '.join(figure(by_key[s, f]) for s in shifts)} |" for f in factors]
-    lines += [""] + [
-        f"On {row['shift']} it abstains in {figure(row)} of {row['n']}." for row in rows if row["what"] == "abstention"
-    ]
+def judge_table(judge: str) -> str:
+    rows = [row for row in rows_of("pocket_judges") if row["judge"] == judge]
+    accuracy = [row for row in rows if row["what"] == "accuracy"]
+    shifts = list(dict.fromkeys(row["shift"] for row in accuracy))
+    by_key = {(row["shift"], row["factor"]): row for row in accuracy}
+    first, *others = shifts
+    lines = [f"| factor | {first} | line | {' | '.join(others)} |", "|---|---|---|" + "---|" * len(others)]
+    for factor in dict.fromkeys(row["factor"] for row in accuracy):
+        cells = [figure(by_key[first, factor]), verdict(by_key[first, factor])]
+        lines.append(f"| {' | '.join((factor, *cells, *(figure(by_key[s, factor]) for s in others)))} |")
+    counts = ", ".join(f"{by_key[s, 'all']['n']} ({s})" for s in shifts)
+    abstained = [row for row in rows if row["what"] == "abstention"]
+    strangers = ", ".join(f"{row['factor']} {figure(row)}" for row in abstained)
+    error = ", ".join(f"{row['factor']} {row['value']:.3f}" for row in rows if row["what"] == "calibration error")
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"n = {counts}. It says 'other' of strangers, {abstained[0]['n']} of each kind: {strangers}. Expected "
+            f"calibration error on fresh renders: {error}.",
+        ]
+    )
+
+
+def agreement_table() -> str:
+    rows = [row for row in rows_of("pocket_judges") if row["shift"] == "generated"]
+    same = {(row["judge"], row["factor"]): row for row in rows if row["what"] == "agreement"}
+    lines = ["| between | factor | kappa | line | the same verdict | n |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        if row["what"] == "kappa":
+            equal = figure(same[row["judge"], row["factor"]])
+            lines.append(
+                f"| {row['judge']} | {row['factor']} | {figure(row)} | {verdict(row)} | {equal} | {row['n']} |"
+            )
     return "\n".join(lines)
+
+
+def geometry_table() -> str:
+    rows = [row for row in rows_of("pocket_judges") if row["judge"] == "geometry"]
+    lines = ["| what | of | share | n |", "|---|---|---|---|"]
+    return "\n".join([*lines, *(f"| {r['what']} | {r['factor']} | {figure(r)} | {r['n']} |" for r in rows)])
+
+
+def encoder_table() -> str:
+    lines = ["| what | shift | share | line | n |", "|---|---|---|---|---|"]
+    rows = rows_of("pocket_encoder")
+    return "\n".join(
+        [*lines, *(f"| {r['what']} | {r['shift']} | {figure(r)} | {verdict(r)} | {r['n']} |" for r in rows)]
+    )
 
 
 def adapters_table() -> str:
@@ -145,11 +183,31 @@ def page() -> str:
 Pictures with known factors, a diffusion model trained on them, LoRAs for values it never saw, and a judge that knows
 what it sees. All figures come from `docs/results/`; after each stands its 95 % interval.
 
-## The judge
+## The judges
 
-`studio/pocket/judge.py`, right on pictures of this world and on nothing else. Accuracy on pictures with a known truth:
+`studio/pocket/judge.py`, right on pictures of this world and on nothing else. The development judge is for tuning:
 
-{judge_table()}
+{judge_table("development")}
+
+The sealed judge has another architecture, seed and training pictures, and is for published tables alone:
+
+{judge_table("sealed")}
+
+How far they agree on pictures that the base drew, and each with the geometric check where that says something:
+
+{agreement_table()}
+
+The geometric check (`studio/pocket/geometry.py`) is not learnt: silhouettes of near colours, periods of patterns. On
+fresh renders:
+
+{geometry_table()}
+
+## The encoder
+
+`studio/pocket/encoder.py` puts pictures and captions into one space. Its training was cut short after 200 steps of 768
+pictures. How often a picture's own caption comes first:
+
+{encoder_table()}
 
 ## The base
 

@@ -1,4 +1,4 @@
-"""Pictures with a known truth for measuring judges and encoder: fresh ones, and what harms them, by name of the shift."""
+"""Pictures with a known truth for measuring judges and encoder: fresh and harmed ones, by the name of the shift."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

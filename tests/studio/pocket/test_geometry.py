@@ -1,0 +1,57 @@
+"""Geometry names shapes, colours and regular patterns of true pictures, and says nothing of what has none."""
+
+import numpy as np
+import pytest
+
+from studio.pocket.geometry import LATTICES, dominant_colour, lab, periodicity, shows_pattern, silhouette
+from studio.pocket.world.palette import COLOURS
+from studio.pocket.world.render import render
+from studio.pocket.world.scene import FACTORS, HELD, Scene
+
+
+def _picture(scene: Scene, size: int = 128) -> np.ndarray:
+    return np.round(render(scene, size).image * 255).astype(np.uint8)
+
+
+def test_cielab_of_known_colours() -> None:
+    expected = {(1, 1, 1): (100, 0, 0), (0, 0, 0): (0, 0, 0), (1, 0, 0): (53.24, 80.09, 67.20)}
+    for srgb, values in expected.items():
+        assert lab(np.array(srgb)) == pytest.approx(values, abs=0.1)
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_the_dominant_colour_within_a_mask(colour: str) -> None:
+    drawn = render(Scene("cat", colour, "dotted", "hat", "meadow", variation=5), 64)
+    picture = np.round(drawn.image * 255).astype(np.uint8)
+    assert dominant_colour(picture, drawn.subject & ~drawn.accessory) == colour
+    assert dominant_colour(picture, np.zeros((64, 64), bool)) is None
+
+
+@pytest.mark.parametrize(("subject", "colour"), [("cat", "red"), ("house", "blue"), ("owlet", "green")])
+@pytest.mark.parametrize("size", [64, 128])
+def test_the_silhouette_names_shape_and_colour(subject: str, colour: str, size: int) -> None:
+    scene = Scene(subject, colour, background="paper", x=0.06, y=-0.05, scale=1.05, tilt=0.08)
+    found = silhouette(_picture(scene, size))
+    assert found is not None
+    assert (found.subject, found.colour) == (subject, colour)
+
+
+def test_nothing_is_said_of_noise_and_of_an_empty_picture() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    assert silhouette(noise) is None
+    assert silhouette(np.full((64, 64, 3), 240, np.uint8)) is None
+
+
+@pytest.mark.parametrize("pattern", LATTICES)
+def test_a_pattern_is_seen_where_it_is_drawn_alone(pattern: str) -> None:
+    factor = "background" if pattern in HELD["background"] else "style"
+    for variation in range(3):
+        plain = Scene("cat", "blue", background="meadow", variation=variation)
+        with_it = Scene(**{**plain.named(), factor: pattern}, variation=variation)
+        assert shows_pattern(_picture(with_it), pattern)
+        assert not shows_pattern(_picture(plain), pattern)
+        assert periodicity(_picture(with_it), pattern) > periodicity(_picture(plain), pattern)
+
+
+def test_lattices_are_of_values_the_world_knows() -> None:
+    assert set(LATTICES) <= {*FACTORS["style"], *HELD["style"], *HELD["background"]}
