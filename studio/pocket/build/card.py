@@ -82,14 +82,15 @@ def judge_table(judge: str) -> str:
 
 
 def agreement_table() -> str:
-    rows = [row for row in rows_of("pocket_judges") if row["shift"] == "generated"]
-    same = {(row["judge"], row["factor"]): row for row in rows if row["what"] == "agreement"}
-    lines = ["| between | factor | kappa | line | the same verdict | n |", "|---|---|---|---|---|---|"]
+    rows = [row for row in rows_of("pocket_judges") if row["shift"].startswith("generated")]
+    same = {(row["shift"], row["judge"], row["factor"]): row for row in rows if row["what"] == "agreement"}
+    lines = ["| pictures | between | factor | kappa | line | the same verdict | n |", "|---|---|---|---|---|---|---|"]
     for row in rows:
         if row["what"] == "kappa":
-            equal = figure(same[row["judge"], row["factor"]])
+            equal = figure(same[row["shift"], row["judge"], row["factor"]])
             lines.append(
-                f"| {row['judge']} | {row['factor']} | {figure(row)} | {verdict(row)} | {equal} | {row['n']} |"
+                f"| {row['shift']} | {row['judge']} | {row['factor']} | {figure(row)} | {verdict(row)} | {equal} "
+                f"| {row['n']} |"
             )
     return "\n".join(lines)
 
