@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +19,10 @@ from studio.pocket.world.scene import Scene
 FRESH, WIDER = Pool("measured", 4001), Pool("measured_wider", 4002, jitter=(1.5, 1.5))
 # strangers by factor: every picture shows something in it that has no name
 STRANGE: Mapping[str, Pool] = {
-    factor: Pool(f"strange_{factor}", 4010 + i, strange=tuple(float(i == k) for k in range(4)))  # pyright: ignore
-    for i, factor in enumerate(("subject", "colour", "background", "style"))
+    "subject": Pool("strange_subject", 4010, strange=(1, 0, 0, 0)),
+    "colour": Pool("strange_colour", 4011, strange=(0, 1, 0, 0)),
+    "background": Pool("strange_background", 4012, strange=(0, 0, 1, 0)),
+    "style": Pool("strange_style", 4013, strange=(0, 0, 0, 1)),
 }
 
 
@@ -41,8 +44,7 @@ def known_pictures(work: Path, count: int) -> Iterator[Known]:
     yield Known("fresh", fresh, labels, scenes)
     yield Known("1.5x jitter", wider, wider_labels, [scene_of(WIDER, i)[0] for i in range(count)])
     yield Known("blur", blurred_pictures(fresh), labels, scenes)
-    dtype = torch.bfloat16
-    vae = AutoencoderTiny.from_pretrained(base_path() / "vae", torch_dtype=dtype)
+    vae: Any = AutoencoderTiny.from_pretrained(base_path() / "vae", torch_dtype=torch.bfloat16)
     vae = vae.to(best_device(), memory_format=torch.channels_last).eval()
     half = count // 2
     yield Known("round trip", round_trip(vae, fresh[:half]), labels[:half], scenes[:half])

@@ -83,17 +83,19 @@ def geometric(known: Known) -> Iterator[Row]:
     """How often geometry says something, how often it is then right, and how well it sees the regular patterns."""
     seen = [silhouette(picture) for picture in known.pictures]
     pairs = [(s, scene) for s, scene in zip(seen, known.scenes, strict=True) if s is not None]
-    keys = {"judge": "geometry", "shift": known.shift}
-    yield proportion([s is not None for s in seen], line=None, what="says something", factor="subject", **keys)
-    yield proportion([s.subject == t.subject for s, t in pairs], line=None, what="accuracy", factor="subject", **keys)
-    yield proportion([s.colour == t.colour for s, t in pairs], line=None, what="accuracy", factor="colour", **keys)
+    counted = [
+        ("says something", "subject", [s is not None for s in seen]),
+        ("accuracy", "subject", [s.subject == t.subject for s, t in pairs]),
+        ("accuracy", "colour", [s.colour == t.colour for s, t in pairs]),
+    ]
     for pattern in LATTICES:
         truth = [pattern in (scene.style, scene.background) for scene in known.scenes]
         shown = [shows_pattern(picture, pattern) for picture in known.pictures]
-        hits = [s for s, t in zip(shown, truth, strict=True) if t]
-        false = [s for s, t in zip(shown, truth, strict=True) if not t]
-        yield proportion(hits, line=None, what="sensitivity", factor=pattern, **keys)
-        yield proportion([not s for s in false], line=None, what="specificity", factor=pattern, **keys)
+        counted.append(("sensitivity", pattern, [s for s, t in zip(shown, truth, strict=True) if t]))
+        counted.append(("specificity", pattern, [not s for s, t in zip(shown, truth, strict=True) if not t]))
+    for what, factor, outcomes in counted:
+        if outcomes:  # none of these pictures may show a pattern
+            yield proportion(outcomes, line=None, what=what, factor=factor, judge="geometry", shift=known.shift)
 
 
 def known_rows(work: Path, count: int) -> list[Row]:

@@ -71,5 +71,7 @@ for ((k = 0; k < together; k++)); do share "$k" "$together" >"$work/share.$k.out
 for each in "${running[@]}"; do wait "$each" || say "a share of the LoRAs or a measure failed"; done
 if has measures; then
     build measure_adapters --count "$count" --work "$work/measured" || true
+    build measure_judges --work "$work/known" --drawn "$work/measured" --steps 20 || true
+    build measure_encoder --work "$work/known" || true
 fi
 say "LoRAs: $(ls studio/pocket/adapters | grep -c 'safetensors$')"
