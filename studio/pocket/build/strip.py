@@ -14,8 +14,8 @@ from studio.results import RESULTS
 
 PAIRS = (
     (("owlet", "city"), "a purple owlet creature in a city place, flat art"),
-    (("crown", "polka"), "a blue cat wearing a crown in a polka place, flat art"),
-    (("bloop", "halftone"), "a green bloop creature in a meadow, halftone style"),
+    (("crown", "bubbles"), "a blue cat wearing a crown in a bubbles place, flat art"),
+    (("floppet", "neon"), "an orange floppet creature at sunset, neon style"),
 )
 SEED = 4
 
@@ -40,7 +40,7 @@ def main() -> None:
             tiles.append(picture)
             lines.append([(method or "no LoRA", True), (" + ".join(names), True)])
         pipe.unload_lora_weights()
-    contact_sheet(tiles, lines, RESULTS / "pocket_compose.png", columns=1 + len(methods()), tile=192, text_lines=2)
+    contact_sheet(tiles, lines, RESULTS / "pocket_compose.png", columns=1 + len(methods()), tile=128, text_lines=2)
 
 
 if __name__ == "__main__":
