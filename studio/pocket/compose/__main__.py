@@ -30,9 +30,10 @@ def main() -> None:
     elif arguments.command == "run":
         raise SystemExit(_run(arguments))
     elif arguments.command == "report":
-        from studio.pocket.compose import report  # needs scipy, which a machine that only draws may lack
+        from studio.pocket.compose import pages, report  # needs scipy, which a machine that only draws may lack
 
         report.write(arguments.rows, arguments.name, arguments.judge, arguments.note)
+        pages.write(arguments.name)
     else:
         suite.write(arguments.out, **{k: v for k, v in vars(arguments).items() if k not in ("command", "out")})
 

@@ -1,4 +1,4 @@
-"""From a packed run to committed results: `docs/results/NAME.json`, contact sheets, the pages of the methods."""
+"""From a packed run to committed results: `docs/results/NAME.json`, contact sheets, and a strip of every method."""
 
 import base64
 import io
@@ -9,7 +9,6 @@ from PIL import Image
 
 from pipelines.registry import methods
 from studio.pocket.build.contact_sheet import Line, contact_sheet
-from studio.pocket.compose import pages
 from studio.pocket.compose.ceilings import CEILINGS
 from studio.pocket.compose.outcomes import Cell, Outcomes, read
 from studio.pocket.compose.pages import strip_name
@@ -34,7 +33,6 @@ def write(paths: Sequence[Path], name: str, judge: str, note: str) -> None:
     for contestant in outcomes.contestants:
         if contestant in methods():
             _strip(outcomes, contestant, judge, RESULTS / strip_name(name, contestant))
-    pages.write(name)
 
 
 def _about(outcomes: Outcomes, judge: str, note: str) -> Row:

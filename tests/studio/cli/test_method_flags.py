@@ -18,7 +18,7 @@ def run(*args):
         received.append((prompt, flags))
 
     app.command()(draw)
-    return CliRunner().invoke(app, list(args)), received
+    return CliRunner().invoke(app, list(args), env={"COLUMNS": "200"}), received
 
 
 def test_the_name_of_the_method_is_said_once():
