@@ -125,7 +125,8 @@ def measured(names: Sequence[str], layers: Iterable[LayerForms], *, turn: bool =
 def effective_rank(form: Spectrum) -> float:
     """exp of the entropy of the shares of energy S^2 / |S|^2 of an update that is not zero."""
     shares = form.s.square() / form.s.square().sum()
-    return float(torch.exp(-torch.special.xlogy(shares, shares).sum()))
+    present = shares[shares > 0]
+    return float(torch.exp(-(present * present.log()).sum()))
 
 
 def _add_adapters(found: Measured, each: LayerForms) -> None:

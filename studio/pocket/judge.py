@@ -97,7 +97,7 @@ class Judge:
         if not len(pictures):
             return []
         best = {factor: logits.argmax(1).tolist() for factor, logits in self.logits(pictures).items()}
-        known = {f: [self.spec.classes[f][k] for k in best[f]] for f in best}
+        known: dict[str, list[str]] = {f: [str(self.spec.classes[f][k]) for k in best[f]] for f in best}
         return [{f: known[f][i] if f in known else OTHER for f in JUDGED} for i in range(len(pictures))]
 
     def probabilities(self, pictures: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:

@@ -9,6 +9,7 @@ and decoded nonsense. `--prepare-only` draws the pictures and stops; the trainin
 import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -103,7 +104,7 @@ def train(recipe: Recipe, data: Material, clock: TrainingClock, path: Path, log:
     """The recipe's network trained on `data`; goes on from the checkpoint in `path` when there is one."""
     torch.manual_seed(recipe.seed)
     device = data.pictures.device
-    network = recipe.spec.network().to(device, memory_format=torch.channels_last)
+    network = cast("Any", recipe.spec.network()).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.peak, betas=(0.9, 0.99), weight_decay=0.02)
     if state := checkpoint.load(path):
         network.load_state_dict(state["model"])

@@ -47,7 +47,8 @@ def accuracies(name: str, judge: Judge, known: Known) -> Iterator[Row]:
     line = ACCURACY_LINE if known.shift == "fresh" else None
     for i, factor in enumerate(JUDGED):
         yield proportion(right[:, i].tolist(), line=line, what="accuracy", judge=name, shift=known.shift, factor=factor)
-    yield proportion(right.all(1).tolist(), line=None, what="accuracy", judge=name, shift=known.shift, factor="all")
+    every = [all(row) for row in right.tolist()]
+    yield proportion(every, line=None, what="accuracy", judge=name, shift=known.shift, factor="all")
 
 
 def calibration(name: str, judge: Judge, known: Known) -> Iterator[Row]:
@@ -129,7 +130,6 @@ def agreement_rows(shift: str, pictures: Pictures) -> list[Row]:
     """Cohen's kappa between the judges by factor, and of each with what geometry says where it says something."""
     read = {name: judge().verdicts(pictures) for name, judge in JUDGES.items()}
     seen = [silhouette(picture) for picture in pictures]
-    keys = {"shift": shift}
 
     def kappa(a: Sequence[str], b: Sequence[str], line: float | None, factor: str, between: str) -> list[Row]:
         left, right = np.array(a), np.array(b)
@@ -142,9 +142,9 @@ def agreement_rows(shift: str, pictures: Pictures) -> list[Row]:
                 what="kappa",
                 judge=between,
                 factor=factor,
-                **keys,
+                shift=shift,
             ),
-            proportion(same, line=None, what="agreement", judge=between, factor=factor, **keys),
+            proportion(same, line=None, what="agreement", judge=between, factor=factor, shift=shift),
         ]
 
     rows: list[Row] = []

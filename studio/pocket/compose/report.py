@@ -65,7 +65,9 @@ def _strip(outcomes: Outcomes, contestant: str, judge: str, path: Path) -> None:
     lines: list[list[Line]] = []
     for k in SIZES:
         cell = outcomes.cells.get((contestant, k))
-        for asked, _, _ in cell.shown[:2] if cell else ():
+        if cell is None:
+            continue
+        for asked, _, _ in cell.shown[:2]:
             picture, score = _shown(cell, asked.name, judge)
             tiles.append(picture)
             lines.append([(each, there) for each, there in score.items()])
