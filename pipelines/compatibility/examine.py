@@ -34,18 +34,20 @@ def examine(
     base: BaseSpectra | None = None,
     kinds: Mapping[str, str] | None = None,
     base_name: str = "",
+    turn: bool = True,
 ) -> Report:
     """What to expect of the adapters at these strengths, added up as `merge` does.
 
     `places` knows the depth of the base (without, the deepest layer of the adapters is taken for its end); `base` its
-    weights; `kinds` categories of adapters by name, for advice. A DoRA and an adapter at strength 0 are named and left
-    out. Raises AdapterMatchError for adapters of different bases.
+    weights; `kinds` categories of adapters by name, for advice; `turn` foresees what `lion` would do, which takes most
+    of the time. A DoRA and an adapter at strength 0 are named and left out. Raises AdapterMatchError for adapters of
+    different bases.
     """
     skipped = {name: why for name, each in adapters.items() if (why := _why_skipped(each, strengths[name]))}
     active = {name: each for name, each in adapters.items() if name not in skipped}
     layers = layer_forms(active, strengths, places)
     comparison = BaseComparison(base, list(active), fused=len(active) > 1) if base is not None else None
-    found = measured(list(active), comparison.watch(layers) if comparison else layers, turn=len(active) > 1)
+    found = measured(list(active), comparison.watch(layers) if comparison else layers, turn=turn and len(active) > 1)
     beside: Mapping[str, AgainstBase] = comparison.all() if comparison else {}
     pairs = tuple(_pair(found, i, j) for j in range(len(active)) for i in range(j))
     together = _together(found, beside.get(FUSED)) if len(active) > 1 else None

@@ -1,4 +1,4 @@
-"""PocketCompose from a terminal: `python -m studio.pocket.compose sets|run|report|suite`."""
+"""PocketCompose from a terminal: `python -m studio.pocket.compose sets|run|report|suite|calibrate`."""
 
 import argparse
 import os
@@ -7,6 +7,7 @@ from pathlib import Path
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # asking for a GPU must not open it before processes fork
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+from studio.doctor import forecast_path
 from studio.pocket import adapters_path, base_path
 from studio.pocket.compose import jobs, suite
 from studio.pocket.compose import run as runs
@@ -23,6 +24,7 @@ def main() -> None:
     commands.add_parser("sets", help="draw the list of sets again and freeze it")
     _run_options(commands.add_parser("run", help="draw, judge and pack"))
     _report_options(commands.add_parser("report", help="write docs/results/pocketcompose_methods.json from a run"))
+    _calibrate_options(commands.add_parser("calibrate", help="fit the doctor's forecast on runs of both parts"))
     _suite_options(commands.add_parser("suite", help="the same work as rows and a suite for `loom batch`"))
     arguments = parser.parse_args()
     if arguments.command == "sets":
@@ -34,6 +36,10 @@ def main() -> None:
 
         report.write(arguments.rows, arguments.name, arguments.judge, arguments.note)
         pages.write(arguments.name)
+    elif arguments.command == "calibrate":
+        from studio.pocket.compose import calibrate  # needs scikit-learn
+
+        calibrate.write(arguments.rows, arguments.judge, arguments.model)
     else:
         suite.write(arguments.out, **{k: v for k, v in vars(arguments).items() if k not in ("command", "out")})
 
@@ -111,6 +117,12 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", default="pocketcompose_methods")
     parser.add_argument("--judge", default="sealed", help="whose verdicts count; the others are reported beside")
     parser.add_argument("--note", default="", help="a remark to keep with the results, such as the device")
+
+
+def _calibrate_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("rows", type=Path, nargs="+", help=f"{runs.PACKED} of runs of tuning sets and of test sets")
+    parser.add_argument("--judge", default="sealed", help="whose verdicts count")
+    parser.add_argument("--model", type=Path, default=forecast_path(), help="where the coefficients go")
 
 
 def _suite_options(parser: argparse.ArgumentParser) -> None:
