@@ -16,6 +16,7 @@ from studio.settings_form import FormField, form
 from studio.ui.markup import text
 
 DEFAULT_METHOD = "merge"
+FEW_SETTINGS = 2  # more are folded away, so that Generate stays in sight
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class MethodForm:
 
     picker: gr.Radio
     help: gr.HTML
-    groups: Mapping[str, gr.Group]
+    groups: Mapping[str, gr.Accordion]
     fields: Mapping[str, Any]
 
 
@@ -41,13 +42,14 @@ def build_method_form() -> MethodForm:
         info="How the LoRAs share the picture",
     )
     help_view = gr.HTML(method_help(known[first]), apply_default_css=False, elem_id="loom-method-help")
-    groups: dict[str, gr.Group] = {}
+    groups: dict[str, gr.Accordion] = {}
     components: dict[str, Any] = {}
     for name, method in known.items():
         settings = form(method)
         if not settings:
             continue
-        with gr.Group(visible=name == first, elem_classes="loom-settings") as group:
+        few = len(settings) <= FEW_SETTINGS
+        with gr.Accordion("Settings", open=few, visible=name == first, elem_classes="loom-settings") as group:
             for setting in settings:
                 components[f"{name}.{setting.name}"] = _component(
                     setting, elem_id=f"loom-setting-{name}-{setting.name}"
@@ -55,7 +57,7 @@ def build_method_form() -> MethodForm:
         groups[name] = group
 
     def show(name: str) -> list[Any]:
-        return [method_help(known[name]), *(gr.Group(visible=group == name) for group in groups)]
+        return [method_help(known[name]), *(gr.Accordion(visible=group == name) for group in groups)]
 
     picker.change(
         show, picker, [help_view, *groups.values()], show_progress="hidden", queue=False, api_visibility="private"
