@@ -1,6 +1,7 @@
 """The pages of the methods get their figures: the block `<!-- pocketcompose: NAME -->` of each docs/methods/NAME.md.
 
-A block holds what a method did on PocketCompose beside merge, and the strip of pictures that the report wrote for it.
+A block holds what a method did on PocketCompose beside merge, and the strip of pictures that the report wrote for it;
+the block `every_method` of docs/pocketcompose.md holds the table of all.
 """
 
 import json
@@ -11,7 +12,8 @@ from typing import Any
 
 from studio.results import RESULTS
 
-PAGES = RESULTS.parent / "methods"
+DOCS = RESULTS.parent
+OVERVIEW = "every_method"
 BLOCK = re.compile(r"<!-- pocketcompose: (\w+) -->\n.*?<!-- /pocketcompose -->", re.DOTALL)
 Rows = list[dict[str, Any]]
 
@@ -46,18 +48,42 @@ def block(method: str, rows: Rows, results: str) -> str:
     return "\n".join(lines)
 
 
+def overview(rows: Rows, results: str) -> str:
+    """Joint success of every method and reference by the number of LoRAs, with what a picture costs."""
+    about = next((row for row in rows if row.get("what") == "about"), {})
+    names = list(dict.fromkeys(row["method"] for row in rows if row.get("what") in ("method", "reference")))
+    sizes = sorted({row["k"] for name in names for row in _by_size(rows, name).values()})
+    lines = [
+        f"| method | {' | '.join(f'{k} LoRAs' for k in sizes)} | passes per step at {sizes[0]} |",
+        "|---|" + "---|" * (len(sizes) + 1),
+    ]
+    for name in names:
+        mine = _by_size(rows, name)
+        cells = [f"{mine[k]['joint_success']:.2f} ({mine[k]['ci_low']:.2f} to {mine[k]['ci_high']:.2f})" for k in sizes]
+        lines.append(f"| `{name}` | {' | '.join(cells)} | {mine[sizes[0]]['passes_per_step']:.2f} |")
+    counts = ", ".join(str(n) for n in sorted({row["n"] for name in names for row in _by_size(rows, name).values()}))
+    lines += [
+        "",
+        f"Joint success by the {about['judge']} judge, n = {counts} pictures a cell, {about['sampling']}. "
+        f"{about['note'].capitalize()}.",
+    ]
+    sheets = [f"![sets of {k} LoRAs by every method]({RESULTS.name}/{results}_k{k}.png)" for k in sizes]
+    return "\n".join([*lines, "", *sheets])
+
+
 def filled(text: str, rows: Rows, results: str) -> str:
     """The page with every block written anew."""
 
     def write(found: re.Match[str]) -> str:
         name = found.group(1)
-        return f"<!-- pocketcompose: {name} -->\n{block(name, rows, results)}\n<!-- /pocketcompose -->"
+        figures = overview(rows, results) if name == OVERVIEW else block(name, rows, results)
+        return f"<!-- pocketcompose: {name} -->\n{figures}\n<!-- /pocketcompose -->"
 
     return BLOCK.sub(write, text)
 
 
 def pages() -> Iterable[Path]:
-    return sorted(PAGES.glob("*.md"))
+    return [DOCS / "pocketcompose.md", *sorted((DOCS / "methods").glob("*.md"))]
 
 
 def write(results: str) -> None:
