@@ -112,7 +112,7 @@ class _Consumer(threading.Thread):
         self.error: LoomError | None = None
 
     def run(self) -> None:
-        import ray.data
+        import ray.data  # pyright: ignore[reportMissingImports]
 
         try:
             context = ray.data.DataContext.get_current()
@@ -146,7 +146,7 @@ class _Cluster:
 
     def __enter__(self) -> None:
         try:
-            import ray
+            import ray  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise BatchError(
                 "Ray is not installed here", remedy="pip install 'lora-loom[cluster]', or use --engine local"
@@ -185,7 +185,7 @@ class _StopFile:
 
 def _resources(workers: int) -> tuple[dict[str, Any], int]:
     """What one worker takes of the cluster, and how many there are to be."""
-    import ray
+    import ray  # pyright: ignore[reportMissingImports]
 
     there = ray.cluster_resources()
     kind = "GPU" if there.get("GPU", 0) >= 1 else "CPU"
