@@ -1,6 +1,6 @@
 """The pocket encoder: pictures and captions of the pocket world as unit vectors, by an `open_clip` model of our own.
 
-Right for pictures of this world and its words; elsewhere its distances mean little. `open_clip` (extra `eval`) is
+Right for pictures of this world and its words; elsewhere its distances mean little. `open_clip` is
 imported only when an encoder is loaded.
 """
 
