@@ -16,6 +16,8 @@ from torch import Tensor
 from pipelines import schedulers
 from pipelines.errors import CancelledError, RequestError
 from pipelines.fusion_pipeline import FusionPipeline
+from pipelines.gating.heat_map import HeatMap
+from pipelines.gating.rule import GateRule
 from pipelines.influence import Influence, probe_points
 from pipelines.registry import create
 from pipelines.request import GenerationRequest
@@ -53,7 +55,8 @@ class Generated:
 
     `peak_memory_bytes` is what was allocated on the accelerator, or the most the process ever held on a CPU.
     `influence` tells what each adapter changed, as far as it was looked at. `cost` is that of a step in full passes, as
-    `predicted` and as `spent`, where the method had a budget to keep or reused passes.
+    `predicted` and as `spent`, where the method had a budget to keep or reused passes. `gates` are those of a learned
+    gate over all pictures, None for a run without one; a map without layers where no gate is known for the base.
     """
 
     images: list[Image.Image]
@@ -62,6 +65,7 @@ class Generated:
     peak_memory_bytes: int
     influence: Mapping[str, Influence] = field(default_factory=dict[str, Influence])
     cost: Mapping[str, float] = field(default_factory=dict[str, float])
+    gates: HeatMap | None = None
 
 
 def generate(
@@ -116,7 +120,7 @@ def generate(
         cost = _cost_of(run)
     seconds, memory = time.perf_counter() - started, _peak_memory_bytes(device)
     shares = {name: Influence.mean([each[name] for each in seen]) for name in seen[0]}
-    return Generated(images, seconds, dict(passes), memory, shares, cost)
+    return Generated(images, seconds, dict(passes), memory, shares, cost, _gates_of(plan))
 
 
 def generate_batch(pipe: Any, requests: Sequence[GenerationRequest], adapters: Mapping[str, Adapter]) -> Generated:
@@ -242,6 +246,11 @@ def _drawing(
 def _cost_of(run: PlanRun) -> dict[str, float]:
     predicted, spent = run.predicted_cost, run.cost
     return {} if predicted is None or spent is None else {"predicted": predicted, "spent": spent}
+
+
+def _gates_of(plan: FusionPlan) -> HeatMap | None:
+    rule = plan.layer_rule
+    return rule.heat_map(plan.adapters) if isinstance(rule, GateRule) else None
 
 
 def _generators(seeds: Sequence[int]) -> list[torch.Generator]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pipelines.atomic_file import atomic_file
 from pipelines.errors import LoomError, RecordError
+from pipelines.gating.heat_map import HeatMap
 from pipelines.request import GenerationRequest
 from studio.a1111 import parameters
 from studio.png_text import read_text
@@ -37,7 +38,8 @@ class GenerationRecord:
     `adapter_sha256` is that of each LoRA's file, `passes` counts denoiser passes by kind, `attention` names what
     computed attention and `created_at` is an ISO 8601 time in UTC. `influence` has for each LoRA the share of the
     prediction that it changed, `overall` and as pairs of step and share; `cost` what a step cost in full passes, as
-    predicted and as spent. Raises RecordError for values of another type.
+    predicted and as spent; `gates` is the pooled map of a learned gate, as `HeatMap.to_dict` writes it. Raises
+    RecordError for values of another type.
     """
 
     request: GenerationRequest
@@ -52,6 +54,7 @@ class GenerationRecord:
     peak_memory_bytes: int = 0
     influence: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     cost: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    gates: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     created_at: str = ""
     image_index: int = 0
 
@@ -81,6 +84,13 @@ class GenerationRecord:
             )
             _require(sound, name, expected, mapping)
             object.__setattr__(self, name, MappingProxyType(dict(mapping)))
+        _require(_is_heat(self.gates), "gates", "a map of gates by layer, step and LoRA", self.gates)
+        object.__setattr__(self, "gates", MappingProxyType(dict(self.gates)))
+
+    @property
+    def heat(self) -> HeatMap | None:
+        """The map of `gates`; None for a picture that was drawn without a learned gate."""
+        return HeatMap.from_dict(self.gates) if self.gates else None
 
     @property
     def seed(self) -> int:
@@ -182,6 +192,15 @@ def _is_influence(value: object) -> bool:
     return isinstance(pairs, list) and all(
         isinstance(pair, list) and len(pair) == 2 and _is_count(pair[0]) and _is_number(pair[1]) for pair in pairs
     )
+
+
+def _is_heat(value: object) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    try:
+        return not value or bool(HeatMap.from_dict(value))
+    except ValueError:
+        return False
 
 
 def _is_sha256(value: object) -> bool:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from pipelines.adapters.factors import Adapter
+    from pipelines.gating.heat_map import HeatMap
     from pipelines.generate import Generated, StepProgress
 
 MAX_RESIDENT = 32  # LoRAs kept loaded; the one that was not used for longest goes first
@@ -43,11 +44,15 @@ MAX_RESIDENT = 32  # LoRAs kept loaded; the one that was not used for longest go
 
 @dataclass(frozen=True)
 class Generation:
-    """One picture, how it was made, and the file it was saved to (None if it was not to be saved)."""
+    """One picture, how it was made, and the file it was saved to (None if it was not to be saved).
+
+    `gates` is the map of a learned gate by layer, step and LoRA over all pictures of the run, None for a run without.
+    """
 
     image: Image.Image
     record: GenerationRecord
     path: Path | None
+    gates: HeatMap | None = None
 
 
 class Studio:
@@ -138,7 +143,7 @@ class Studio:
         for index, image in enumerate(made.images):
             record = self._record(request, adapters, made, made.seconds, index)
             path = save_png(image, record, self.output_dir / _file_name(record)) if save else None
-            generations.append(Generation(image, record, path))
+            generations.append(Generation(image, record, path, made.gates))
         return generations
 
     def generate_batch(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
@@ -244,6 +249,7 @@ class Studio:
             peak_memory_bytes=made.peak_memory_bytes,
             influence={name: each.to_dict() for name, each in made.influence.items()},
             cost=made.cost,
+            gates={} if made.gates is None else made.gates.pooled().to_dict(),
             created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             image_index=image_index,
         )

@@ -43,6 +43,12 @@ class ChannelGate(nn.Module):
         ends = list(accumulate(layers.widths))
         self._spans = {path: slice(ends[row] - layers.widths[row], ends[row]) for path, row in layers.rows.items()}
 
+    @property
+    def neutral(self) -> bool:
+        """Whether every gate is 1, as before training."""
+        silent = not any(bool(cast("Tensor", getattr(self, name)).any()) for name in (*_ZEROS, "of_conditions"))
+        return silent and bool((cast("Tensor", self.w_out) == 1).all())
+
     def common(self, conditions: Conditions) -> Tensor:
         """What all layers share in one call [b 4]."""
         read = self.of_progress(conditions.progress)

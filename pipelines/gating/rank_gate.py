@@ -35,6 +35,11 @@ class RankGate(nn.Module):
         self.voice = nn.Parameter(torch.zeros(hidden))
         nn.init.zeros_(self.of_text.weight)
 
+    @property
+    def neutral(self) -> bool:
+        """Whether every gate is 1, as before training."""
+        return not bool(self.voice.any())
+
     def common(self, conditions: Conditions) -> Tensor:
         """What all layers share in one call [b hidden]."""
         hidden = self.of_progress(conditions.progress)

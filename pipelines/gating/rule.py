@@ -14,7 +14,8 @@ from pipelines.gating.channel_gate import ChannelGate
 from pipelines.gating.conditions import Conditions
 from pipelines.gating.conservation import given_back
 from pipelines.gating.evidence import Basis, company_of, gather
-from pipelines.gating.heat_map import HeatLog, HeatMap
+from pipelines.gating.heat_log import HeatLog
+from pipelines.gating.heat_map import HeatMap
 from pipelines.gating.rank_gate import RankGate
 from pipelines.gating.trust_region import within
 from pipelines.runtime.rules import LayerRule, LayerSite
@@ -51,6 +52,7 @@ class GateRule(LayerRule):
         self._top_k = top_k
         self._heat = heat
         self._on = True
+        self._gate: Gate | None = None  # one of those at work
         self._known: WeakKeyDictionary[LayerSite, tuple[Gate | None, Basis]] = WeakKeyDictionary()
         self._read: tuple[Any, ...] = (None, None, None, None)  # what `_common` was computed from
         self._batch = 0
@@ -74,7 +76,7 @@ class GateRule(LayerRule):
         """What the gates of these adapters were so far; RuntimeError for a rule without a log."""
         if self._heat is None:
             raise RuntimeError("this rule keeps no map of its gates")
-        return self._heat.map(self.gate_name, adapters)
+        return self._heat.map(self.gate_name, adapters, trained=self._gate is not None and not self._gate.neutral)
 
     def output(self, site: LayerSite, x: Tensor, y: Tensor, h: Tensor) -> Tensor:
         said = site.gated(h)
@@ -87,6 +89,7 @@ class GateRule(LayerRule):
         gate, basis = self._known[site]
         if gate is None:
             return site.add(y, said)
+        self._gate = gate
         with _all_digits(y):
             spoken = _tokens(site, said).float()  # [b t R]
             strengths = basis.of_adapters(site.gates)
@@ -114,7 +117,7 @@ class GateRule(LayerRule):
         if gate.conserves:
             gates = gates * given_back(evidence.energy, gates.square() * evidence.energy)
         gates = self._held(site, gates, plain, gates * plain, base.sqrt())
-        self._note(site, gates)
+        self._note(site, gates, strengths)
         wide = (gates @ basis.member.t()).to(said.dtype)  # [b t R]
         return site.add(y, said * _like(site, wide, said))
 
@@ -133,7 +136,7 @@ class GateRule(LayerRule):
         if pinned is not None:
             keep = pinned[:, None] > 0
             gates, said = torch.where(keep, 1.0, gates), torch.where(keep, each, said)
-        self._note(site, (gates * factor).mean(-1))
+        self._note(site, (gates * factor).mean(-1), strengths)
         return y + _like(site, (said * factor).sum(2), y).to(y.dtype)
 
     def _held(self, site: LayerSite, gates: Tensor, plain: Tensor, gated: Tensor, base: Tensor) -> Tensor:
@@ -165,10 +168,10 @@ class GateRule(LayerRule):
             self._read, self._batch = read, batch
         return self._common
 
-    def _note(self, site: LayerSite, gates: Tensor) -> None:
-        if self._heat is not None and site.state is not None:
+    def _note(self, site: LayerSite, gates: Tensor, strengths: Tensor) -> None:
+        if self._heat is not None and site.state is not None and not site.run.probing:
             step = site.state
-            self._heat.note(site.path, site.index, site.names, step.index, step.progress, gates)
+            self._heat.note(site.path, site.index, site.names, step.index, step.progress, gates, strengths)
 
 
 def _all_digits(y: Tensor) -> AbstractContextManager[Any]:

@@ -56,7 +56,7 @@ class Gated(FusionMethod):
         from dataclasses import replace
 
         from pipelines.gating.choice import GateChoice
-        from pipelines.gating.heat_map import HeatLog
+        from pipelines.gating.heat_log import HeatLog
         from pipelines.gating.rule import GateRule
 
         pinned = frozenset(name.strip() for name in self.pinned.split(",") if name.strip())

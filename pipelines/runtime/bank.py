@@ -104,9 +104,9 @@ class ModelBank:
         """Tell rules where the run stands, and how the picture lies in a sample of tokens."""
         self._run.step, self._run.grid = step, grid
 
-    def told(self, text: Tensor | None) -> None:
-        """Tell rules the text states of the next call."""
-        self._run.text = text
+    def told(self, text: Tensor | None, *, probing: bool = False) -> None:
+        """Tell rules the text states of the next call, and whether it is a probe."""
+        self._run.text, self._run.probing = text, probing
 
     @contextmanager
     def open(

@@ -126,7 +126,7 @@ class PlanRun:
             except BaseModelError:  # the pipeline's own encoding cannot be told apart: it stays what it is
                 said = predictions.passes[0].encoded_with
                 inputs = part.for_passes([replace(each, text_gates=said) for each in passes], self._prompts)
-            self._bank.told(inputs.get("encoder_hidden_states"))
+            self._bank.told(inputs.get("encoder_hidden_states"), probing=True)
             noise_preds: Tensor = self._slot.model(**inputs)[0]
             self.passes["probe"] += len(passes)
             return noise_preds.view(len(passes), part.batch, *noise_preds.shape[1:])

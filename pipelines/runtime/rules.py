@@ -19,12 +19,14 @@ class RunState:
     """Where the run stands that a bank is part of; `step` is None while a prompt is encoded.
 
     `grid` (rows, columns) is the layout of a sample that comes as tokens, None for a picture [b c h w]. `text`
-    [(n b) t d] are the token states that the denoiser is called with, as each of the n passes has them.
+    [(n b) t d] are the token states that the denoiser is called with, as each of the n passes has them. `probing` says
+    that the call is none of the plan's: it only measures what an adapter changed.
     """
 
     step: StepState | None = None
     grid: tuple[int, int] | None = None
     text: Tensor | None = None
+    probing: bool = False
 
 
 @dataclass(frozen=True, eq=False)

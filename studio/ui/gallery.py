@@ -12,6 +12,8 @@ from pipelines.registry import methods
 from studio.library import AdapterCard
 from studio.record import GenerationRecord, read_record
 from studio.ui.controls import summary
+from studio.ui.gate_view import gate_view
+from studio.ui.influence_view import influence_view
 from studio.ui.markup import attributes, button, facts, file_url, text
 from studio.ui.stage import duration
 from studio.ui.thumbnails import thumbnail
@@ -129,8 +131,9 @@ def _detail(picture: Picture, cards: Mapping[str, AdapterCard]) -> str:
         f'<section class="loom-detail" data-name="{text(picture.name)}">'
         f'<a href="{url}" {link}><img src="{url}" alt="{text(prompt, 200)}"></a>'
         f"<div><p>{text(prompt)}</p>{facts(_rows(picture.record, cards))}"
+        f"{influence_view(picture.record, cards)}"
         f'<div class="loom-actions">{actions}</div></div>'
-        f"{button('✕', 'close', kind='loom-icon', title='Close')}</section>"
+        f"{gate_view(picture.record.heat, cards)}{button('✕', 'close', kind='loom-icon', title='Close')}</section>"
     )
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from pipelines.errors import OutputError, RecordError
+from pipelines.gating.heat_map import HeatMap
 from pipelines.request import AdapterChoice, GenerationRequest
 from studio.png_text import MAX_TEXT_BYTES, SIGNATURE
 from studio.record import GenerationRecord, read_record, save_png
@@ -34,6 +35,9 @@ RECORD = GenerationRecord(
     peak_memory_bytes=10**9,
     influence={"kitsune": {"overall": 0.21, "steps": [[1, 0.2], [10, 0.22]]}},
     cost={"predicted": 1.25, "spent": 1.2},
+    gates=HeatMap(
+        "soft", ("down 0.0", "up 1.0"), (0.0, 0.5), ("kitsune",), (((1.0,), (0.5,)), ((None,), (None,)))
+    ).to_dict(),
     created_at="2026-11-23T05:00:00+00:00",
     image_index=1,
 )
@@ -108,6 +112,8 @@ def test_other_programs_find_their_parameters(image, tmp_path):
         ({"influence": {"a": {"overall": 0.1}}}, "influence"),
         ({"influence": {"a": {"overall": "much", "steps": []}}}, "influence"),
         ({"influence": {"a": {"overall": 0.1, "steps": [[0]]}}}, "influence"),
+        ({"gates": {"gate": "soft"}}, "gates"),
+        ({"gates": [1]}, "gates"),
         ({"cost": {"spent": "little"}}, "cost"),
         ({"seconds": -1}, "seconds"),
         ({"seconds": True}, "seconds"),

@@ -69,6 +69,29 @@ def test_every_method_draws_saves_and_draws_the_same_again(studio, method):
     assert (pixels(again) == pixels(made)).all()
 
 
+def test_a_learned_gate_comes_with_its_map(studio, tmp_path):
+    from pipelines.gating.gate_file import new_gate, save_gate
+    from pipelines.gating.layer_map import LayerMap
+
+    gate = new_gate("rank", LayerMap.of(studio.pipeline.unet), 16, hidden=8)
+    save_gate(tmp_path / "new.safetensors", gate, base="tiny", family="pocket")
+    settings = {"gate": str(tmp_path / "new.safetensors")}
+    (made,) = studio.generate(request(studio, method="gated", settings=settings))
+    assert made.gates.adapters == ("owlet", "crown")
+    assert len(made.gates.progress) == 3
+    assert len(made.gates.layers) == 4
+    assert not made.gates.trained
+    assert {gate for layer in made.gates.values for step in layer for gate in step} == {1.0}
+    heat = read_record(made.path).heat
+    assert heat == made.gates.pooled()
+    (merged,) = studio.generate(request(studio))
+    assert merged.gates is None
+    assert merged.record.heat is None
+    assert np.abs(pixels(merged).astype(int) - pixels(made)).max() <= 1  # the gate is the identity
+    (without,) = studio.generate(request(studio, method="gated"), save=False)
+    assert without.record.heat.layers == ()  # asked for, but this base has none
+
+
 def test_a_lora_changes_the_picture(studio):
     (plain,) = studio.generate(request(studio, adapters=()), save=False)
     (with_two,) = studio.generate(request(studio), save=False)

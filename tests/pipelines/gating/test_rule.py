@@ -7,7 +7,7 @@ import torch
 
 from pipelines.gating.conservation import MAX_GAIN
 from pipelines.gating.gate_file import new_gate
-from pipelines.gating.heat_map import HeatLog
+from pipelines.gating.heat_log import HeatLog
 from pipelines.gating.layer_map import LayerMap
 from pipelines.gating.rule import GateRule
 from pipelines.methods.merge import Merge

@@ -1,0 +1,84 @@
+"""The gates of a picture beside its settings: for each LoRA a small map, layers down and steps across."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from itertools import groupby
+
+from pipelines.gating.heat_map import HeatMap
+from studio.library import AdapterCard
+from studio.ui.markup import attributes, text
+
+RED, NEUTRAL, BLUE = (186, 36, 52), (236, 234, 230), (38, 102, 172)  # a gate of 0, of 1, of 2 and more
+ABSENT = (0, 0, 0, 0)
+MAX_SHOWN = 12
+EVEN = 0.005  # as far from 1 as all gates of a map may be to be called alike
+
+
+def gate_view(heat: HeatMap | None, cards: Mapping[str, AdapterCard]) -> str:
+    """The maps of all LoRAs with what they say; nothing for a picture that was drawn without a learned gate."""
+    if heat is None:
+        return ""
+    if not heat.layers:
+        why = "no two LoRAs share a layer" if heat.gate else "no gate for this base was found"
+        said = f'<p class="loom-note">None were at work, as {why}: this is what Merge draws.</p>'
+        return f'<div class="loom-gates">{_head("")}{said}</div>'
+    maps = "".join(_map(heat, k, cards) for k in range(min(len(heat.adapters), MAX_SHOWN)))
+    return (
+        f'<div class="loom-gates">{_head(heat.gate)}<p class="loom-note">{text(_said(heat, cards))}</p>'
+        f'<div class="loom-heat"><div class="loom-depth">{_depth(heat)}</div>{maps}</div></div>'
+    )
+
+
+def gate_png(heat: HeatMap, adapter: int) -> bytes:
+    """The map of one adapter as a PNG of a pixel per layer and step; transparent where it has no such layer."""
+    from PIL import Image
+
+    image = Image.new("RGBA", (max(len(heat.progress), 1), max(len(heat.layers), 1)))
+    image.putdata([_colour(step[adapter]) for layer in heat.values for step in layer] or [ABSENT])
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _colour(gate: float | None) -> tuple[int, ...]:
+    if gate is None:
+        return ABSENT
+    end, share = (BLUE, min(gate - 1, 1.0)) if gate >= 1 else (RED, 1 - gate)
+    return (*(round(from_ + share * (to - from_)) for from_, to in zip(NEUTRAL, end, strict=True)), 255)
+
+
+def _head(gate: str) -> str:
+    by = f" <small>by {text(gate, 60)}</small>" if gate else ""
+    help_text = "How far each LoRA was turned up or down, by layer and step; 1 leaves it as it is"
+    return f"<h4 {attributes(title=help_text)}>Gates{by}</h4>"
+
+
+def _said(heat: HeatMap, cards: Mapping[str, AdapterCard]) -> str:
+    """What the maps say, in a sentence or two."""
+    if not heat.trained:
+        return "This gate is untrained: it leaves every LoRA as it is, so this is what Merge draws."
+    numbers = [gate for layer in heat.values for step in layer for gate in step if gate is not None]
+    if all(abs(gate - 1) <= EVEN for gate in numbers):
+        return "The gate left every LoRA as it is."
+    return "Blue is turned up, red turned down. Layers run from top to bottom, steps from left to right."
+
+
+def _map(heat: HeatMap, k: int, cards: Mapping[str, AdapterCard]) -> str:
+    name = heat.adapters[k]
+    title = cards[name].title if name in cards else name
+    mean = heat.mean(name)
+    said = "not in these layers" if mean is None else f"× {mean:.2f} on average"
+    source = f"data:image/png;base64,{base64.b64encode(gate_png(heat, k)).decode('ascii')}"
+    image = attributes(src=source, alt=f"Gates of {title}: {said}"[:300], title="Layers down, steps across")
+    return f"<figure><img {image}><figcaption>{text(title, 40)}<small>{said}</small></figcaption></figure>"
+
+
+def _depth(heat: HeatMap) -> str:
+    """The parts of the model down the side, as high as their layers are many."""
+    words = [layer.split(" ")[0] for layer in heat.layers]
+    return "".join(
+        f'<span style="flex-grow:{len(list(same))}">{text(word, 12)}</span>' for word, same in groupby(words)
+    )
