@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from studio.session import Studio
 
 if TYPE_CHECKING:
     from pipelines.adapters.factors import Adapter
+    from pipelines.adapters.target import BaseTarget
     from pipelines.compatibility.base_spectra import BaseSpectra
     from pipelines.compatibility.report import Report
 
@@ -24,9 +25,6 @@ def diagnose(studio: Studio, loras: Sequence[str], *, against_base: bool = False
     for a small base and minutes for a large one the first time. Raises what loading a LoRA raises.
     """
     from pipelines.adapters.load import BaseTarget, load_adapter
-    from pipelines.compatibility.examine import examine
-    from pipelines.compatibility.forecast import features, read_forecast
-    from pipelines.compatibility.layer_place import LayerPlaces
 
     target = BaseTarget.from_pipeline(studio.pipeline)
     adapters: dict[str, Adapter] = {}
@@ -41,6 +39,26 @@ def diagnose(studio: Studio, loras: Sequence[str], *, against_base: bool = False
         adapters[name] = load_adapter(path, name=name, target=target)
         strengths[name] = choice.strength
         kinds[name] = card.category if card is not None else ""
+    return report_on(studio, target, adapters, strengths, kinds, against_base=against_base)
+
+
+def report_on(
+    studio: Studio,
+    target: BaseTarget,
+    adapters: Mapping[str, Adapter],
+    strengths: Mapping[str, float],
+    kinds: Mapping[str, str],
+    *,
+    against_base: bool = False,
+) -> Report:
+    """The report on adapters that are loaded for the base `target`, with the risk of a lost concept where it is known.
+
+    Raises what `examine` raises.
+    """
+    from pipelines.compatibility.examine import examine
+    from pipelines.compatibility.forecast import features, read_forecast
+    from pipelines.compatibility.layer_place import LayerPlaces
+
     spectra = _spectra(studio) if against_base else None
     places = LayerPlaces(target.components)
     report = examine(adapters, strengths, places=places, base=spectra, kinds=kinds, base_name=studio.base_model)

@@ -23,6 +23,7 @@ from studio.ui.banner import error_banner, notice_banner
 from studio.ui.compose_layout import ComposeLayout
 from studio.ui.compose_views import ComposeViews, Filters, Viewer
 from studio.ui.controls import MAX_URL, proportions_of
+from studio.ui.forecast_events import ForecastEvents
 from studio.ui.form import random_seed, read_draft, read_form, request_of_one, stack_of, write_form
 from studio.ui.gallery import restored_notice
 from studio.ui.recipes import RECIPES
@@ -60,6 +61,7 @@ class ComposeEvents:
         self.kept_form = gr.BrowserState({}, storage_key="loom.form", secret=STORAGE_SECRET)
         self.names = [*view.controls, "new_seed"]
         self.fields = [*view.controls.values(), view.new_seed]
+        self.forecast = ForecastEvents(view.forecast, self.strands, self.names, self.fields, workspace)
 
     def connect(self, page: gr.Blocks) -> None:
         """Attach every event; called once, while the page is being built."""
@@ -105,6 +107,8 @@ class ComposeEvents:
             trigger_mode="always_last",
             **IN_ORDER,
         )
+        self.forecast.connect()
+        view.forecast.act(self._guarded(self.remedy_used), context, form_outputs, **IN_ORDER)
         view.words.act(self._guarded(self.word_replaced), [prompt], [prompt, view.banner], **IN_ORDER)
         view.recipes.act(self._guarded(self.recipe_used), [self.filters], form_outputs, **IN_ORDER)
         view.dice.click(random_seed, None, view.controls["seed"], **IN_ORDER)
@@ -201,6 +205,26 @@ class ComposeEvents:
         proportions = proportions_of(width, height)
         strands = edited(strands, action, _data(event, "row"), value, _data(event, "name"), proportions)
         return self._stack(strands, filters, prompt, method, proportions)
+
+    def remedy_used(
+        self,
+        strands: list[Strand],
+        filters: Filters,
+        prompt: str,
+        method: str,
+        width: object,
+        height: object,
+        event: gr.EventData,
+    ) -> Updates:
+        """A remedy of the forecast was pressed: it changes the stack, or the method with its settings."""
+        if _data(event, "action") != "remedy":
+            return {}
+        found = self.forecast.remedied(strands, _data(event, "key"), _data(event, "value"))
+        if found is None:
+            return {}
+        strands, values = found
+        shown = self._stack(strands, filters, prompt, values.get("method", method), proportions_of(width, height))
+        return {**self._form(values), **shown}
 
     def text_changed(self, prompt: str, strands: list[Strand], method: str, width: object, height: object) -> Updates:
         stack = self.views.stack(strands, prompt, method, proportions_of(width, height))

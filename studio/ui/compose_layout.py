@@ -26,6 +26,7 @@ class ComposeLayout:
     recipes: gr.HTML
     words: gr.HTML
     stack: gr.HTML
+    forecast: gr.HTML
     dice: gr.Button
     generate: gr.Button
     cancel: gr.Button
@@ -56,7 +57,7 @@ def lay_out() -> ComposeLayout:
             )
             words, recipes = _view("loom-words-area"), _view("loom-recipes")
             gr.HTML("<h2>Stack</h2>", apply_default_css=False)
-            stack = _view("loom-stack")
+            stack, forecast = _view("loom-stack"), _view("loom-forecast")
             method = build_method_form()
             controls, new_seed, dice = _sampling()
             with gr.Row(elem_id="loom-go"):
@@ -83,6 +84,7 @@ def lay_out() -> ComposeLayout:
         recipes=recipes,
         words=words,
         stack=stack,
+        forecast=forecast,
         dice=dice,
         generate=generate,
         cancel=cancel,

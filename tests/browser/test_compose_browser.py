@@ -290,6 +290,19 @@ def test_a_lora_is_told_where_when_and_in_which_layers_to_act(page, studio_page)
     assert mask.getpixel((3 * mask.width // 4, mask.height // 2)) == 0
 
 
+def test_the_forecast_comes_by_itself_and_its_remedy_is_one_click(page):
+    pick(page, "owlet", "crown")
+    page.wait_for_selector(".loom-forecast .loom-pairs li")
+    number = page.locator('.loom-row[data-name="owlet"] input[type=number]')
+    number.fill("0.05")
+    number.press("Enter")
+    page.click('.loom-remedies li:has-text("Even out the strengths") button')
+    page.wait_for_function("() => Number(document.querySelector('[data-name=owlet] input[type=number]').value) > 0.1")
+    page.wait_for_function("() => !document.querySelector('.loom-forecast').innerText.includes('drowns')")
+    page.click('.loom-row[data-name="crown"] [data-action="remove"]')
+    page.wait_for_selector(".loom-forecast", state="detached")
+
+
 def stroke(page, row, start, end):
     """Draw from one place of a row's canvas to another."""
     canvas = row.locator("canvas")

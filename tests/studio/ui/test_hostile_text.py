@@ -4,15 +4,24 @@ import json
 from html.parser import HTMLParser
 
 import pytest
+import torch
 from PIL import Image
 
+from pipelines.adapters.factors import Adapter, LoraFactors
+from pipelines.adapters.receipt import Receipt
+from pipelines.compatibility.examine import examine
 from pipelines.errors import LoomError
+from pipelines.gating.heat_map import HeatMap
 from pipelines.request import AdapterChoice, GenerationRequest
+from studio.forecasts import StackForecast
 from studio.jobs.job import Job
 from studio.library import AdapterLibrary
 from studio.record import GenerationRecord, save_png
 from studio.ui.banner import error_banner, notice_banner
+from studio.ui.forecast_view import failed_view, forecast_view
 from studio.ui.gallery import Gallery, gallery_view
+from studio.ui.gate_view import gate_view
+from studio.ui.influence_view import influence_view
 from studio.ui.markup import attributes, button, text
 from studio.ui.shelf import shelf
 from studio.ui.stack import Strand, stack_view
@@ -31,7 +40,7 @@ HOSTILE = [
 ]
 TAGS = {
     *("article", "button", "span", "img", "div", "small", "strong", "p", "ol", "ul", "li", "input", "section", "a"),
-    *("dl", "dt", "dd", "mark", "details", "summary"),
+    *("dl", "dt", "dd", "mark", "details", "summary", "h2", "h3", "h4", "b", "i", "figure", "figcaption"),
 }
 
 
@@ -89,6 +98,28 @@ def test_hostile_errors_words_and_buttons(words):
     assert_harmless(notice_banner(words, [words]))
     assert_harmless(words_view([UnknownWord(words, (words,))], [words]))
     assert_harmless(button(text(words), "act", title=words, value=words))
+
+
+@pytest.mark.parametrize("words", HOSTILE)
+def test_hostile_names_in_forecasts_and_gates(words):
+    words = words[:500]
+    report = examine({words: odd_adapter(1), "x": odd_adapter(2)}, {words: 0.01, "x": 1.0})
+    remedies = [*enumerate(report.remedies)]
+    assert remedies
+    forecast = StackForecast("key", report, {words: words, "x": "x"}, (words,))
+    assert_harmless(forecast_view(forecast, {}, remedies, {0}, words))
+    assert_harmless(failed_view(words))
+    heat = HeatMap(words, ("a", words), (0.0,), (words, "x"), (((1.0, 0.5),), ((None, 2.0),)))
+    assert_harmless(gate_view(heat, {}))
+    record = GenerationRecord(GenerationRequest("x"), influence={words: {"overall": 0.5, "steps": []}})
+    assert_harmless(influence_view(record, {}))
+
+
+def odd_adapter(seed):
+    generator = torch.Generator().manual_seed(seed)
+    factors = LoraFactors(torch.randn(2, 6, generator=generator), torch.randn(8, 2, generator=generator))
+    receipt = Receipt("f", "f", "peft", "pocket", "", "pocket", {})
+    return Adapter("f", {"mid_block.attentions.0.proj_in": factors}, {}, receipt, f"sha {seed}", {})
 
 
 def test_attributes_are_quoted_and_flags_are_bare():
