@@ -58,12 +58,14 @@ def _head(gate: str) -> str:
 
 def _said(heat: HeatMap, cards: Mapping[str, AdapterCard]) -> str:
     """What the maps say, in a sentence or two."""
-    if not heat.trained:
-        return "This gate is untrained: it leaves every LoRA as it is, so this is what Merge draws."
     numbers = [gate for layer in heat.values for step in layer for gate in step if gate is not None]
-    if all(abs(gate - 1) <= EVEN for gate in numbers):
+    even = all(abs(gate - 1) <= EVEN for gate in numbers)
+    if not heat.trained and even:
+        return "This gate is untrained: it leaves every LoRA as it is, so this is what Merge draws."
+    if even:
         return "The gate left every LoRA as it is."
-    return "Blue is turned up, red turned down. Layers run from top to bottom, steps from left to right."
+    why = "" if heat.trained else "This gate is untrained; what moves is the work of its settings. "
+    return f"{why}Blue is turned up, red turned down. Layers run from top to bottom, steps from left to right."
 
 
 def _map(heat: HeatMap, k: int, cards: Mapping[str, AdapterCard]) -> str:

@@ -38,6 +38,7 @@ def test_it_says_what_it_shows():
 def test_an_untrained_gate_and_none_at_all():
     ones = tuple(((1.0, 1.0),) * 2 for _ in range(3))
     assert "This gate is untrained" in gate_view(replace(HEAT, values=ones, trained=False), {})
+    assert "the work of its settings" in gate_view(replace(HEAT, trained=False), {})  # top_k shuts some all the same
     assert "left every LoRA as it is" in gate_view(replace(HEAT, values=ones), {})
     assert "no gate for this base was found" in gate_view(HeatMap("", (), (), ("fox",), (), trained=False), {})
     assert gate_view(None, {}) == ""
