@@ -30,6 +30,7 @@ from pipelines.training.product import LoraWriter
 from pipelines.training.run_folder import RunFolder
 from pipelines.training.samples import sample_grid, sample_prompts
 from pipelines.training.settings import LoraDescription, LoraTraining
+from pipelines.training.start import start_from
 from pipelines.training.trainer import StepNumbers, Trainer
 
 
@@ -77,6 +78,7 @@ def train_lora(
     cancelled: Callable[[], bool] | None = None,
     resume: bool = False,
     run_folder: Path | None = None,
+    start: Path | None = None,
 ) -> TrainedLora:
     """Train a LoRA on `items` (TrainingItem, or pairs of a picture and its caption or captions) and write it to `out`.
 
@@ -84,7 +86,8 @@ def train_lora(
     NAME.preview.png; numbers, samples, snapshots and the checkpoint go to `run_folder`, by default NAME.training.
     `cancelled` is asked after every step; when it says so, the run is saved and CancelledError raised. Ctrl-C in the
     main thread saves and raises KeyboardInterrupt. With `resume` a saved run goes on to the very bits that it would
-    have reached without the stop (on a CPU). Raises TrainingError, SettingError, BaseModelError or OutputError.
+    have reached without the stop (on a CPU). `start` is a LoRA of the same rank to begin with instead of with nothing.
+    Raises TrainingError, SettingError, BaseModelError or OutputError.
     """
     if out.suffix != ".safetensors":
         raise TrainingError("the LoRA needs a file name", expected="one that ends in .safetensors", found=str(out))
@@ -107,6 +110,8 @@ def train_lora(
         )
         writer.rehearse(accelerator.device)
         with seeded(settings.seed, accelerator.device), attached_lora(pipe, settings) as components:
+            if start is not None and checkpoint is None:
+                start_from(start, writer.target, components, settings)
             trainer = Trainer(pipe, components, data, settings, accelerator)
             if checkpoint is not None:
                 trainer.restore(checkpoint)

@@ -56,6 +56,7 @@ def lora(
     author: Annotated[str, typer.Option(help="Who made it.")] = "",
     licence: Annotated[str, typer.Option(help="Its licence.")] = "",
     preferred_weight: Annotated[float, typer.Option(help="Strength to recommend.")] = 1.0,
+    start: Annotated[Path | None, typer.Option(help="A LoRA of the same rank and targets to begin with.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run of the same settings.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a LoRA or a stopped run.")] = False,
     as_json: AsJson = False,
@@ -83,7 +84,7 @@ def lora(
 
     try:
         with shown_progress(chosen.steps) as show:
-            result = train_lora(chosen, items, base, out, about=about, on_step=count_step, resume=resume)
+            result = train_lora(chosen, items, base, out, about=about, on_step=count_step, resume=resume, start=start)
     except KeyboardInterrupt:
         saved = "It is saved; --resume goes on" if done else "Nothing was trained yet"
         stopped = CancelledError(f"the training was stopped after step {done} of {chosen.steps}", remedy=saved)

@@ -1,7 +1,8 @@
 """Train the pocket LoRAs: `python -m studio.pocket.build.adapters`.
 
 One LoRA for each held-out concept, the categories in turn, so that any number of them is balanced. A LoRA whose file
-exists is kept, an interrupted one resumes. Two processes share the work with `--share 0/2` and `--share 1/2`.
+exists is kept, an interrupted one resumes. With `--start FOLDER` each begins with the LoRA of its name there, which
+takes fewer steps after a small change of the base. Two processes share the work with `--share 0/2` and `--share 1/2`.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from studio.pocket import adapters_path, base_path
 from studio.pocket.build.pictures import SIZE
 from studio.pocket.concepts import CONCEPTS, concept, training_set
 
-PICTURES = 48
+PICTURES = 160
 # small areas need more steps than whole-picture ones
 STEPS = {"character": 200, "object": 160, "accessory": 160, "background": 90, "style": 160}
 
@@ -27,7 +28,13 @@ def in_turn() -> list[str]:
 
 
 def train(
-    name: str, base: Path, out: Path, steps: int | None = None, learning_rate: float = 2e-3, rank: int = 4
+    name: str,
+    base: Path,
+    out: Path,
+    steps: int | None = None,
+    learning_rate: float = 2e-3,
+    rank: int = 4,
+    start: Path | None = None,
 ) -> None:
     from pipelines.training.lora import train_lora
     from pipelines.training.settings import LoraDescription, LoraTraining
@@ -53,9 +60,8 @@ def train(
     )
     folder = out.parent / f".{name}.training"
     resume = (folder / "latest.checkpoint").exists()
-    done = train_lora(
-        settings, training_set(name, PICTURES, size=SIZE), base, out, about=about, resume=resume, run_folder=folder
-    )
+    pictures = training_set(name, PICTURES, size=SIZE)
+    done = train_lora(settings, pictures, base, out, about=about, resume=resume, run_folder=folder, start=start)
     print(
         json.dumps({"name": name, "steps": done.steps, "seconds": round(done.seconds), "loss": done.final_loss}),
         flush=True,
@@ -71,12 +77,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--rank", type=int, default=4)
+    parser.add_argument("--start", type=Path, help="folder of LoRAs to begin with")
     arguments = parser.parse_args()
     first, every = (int(x) for x in arguments.share.split("/"))
     for name in (arguments.names or in_turn())[first::every]:
         out = arguments.out / f"{name}.safetensors"
         if not out.exists():
-            train(name, arguments.base, out, arguments.steps, arguments.learning_rate, arguments.rank)
+            start = arguments.start / out.name if arguments.start else None
+            train(name, arguments.base, out, arguments.steps, arguments.learning_rate, arguments.rank, start)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,57 @@
+"""Begin a training from an existing LoRA instead of from nothing: its factors become the first weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from pipelines.adapters.load import load_adapter
+from pipelines.adapters.target import BaseTarget
+from pipelines.errors import TrainingError
+from pipelines.training.attach import ADAPTER
+from pipelines.training.settings import LoraTraining
+
+
+def start_from(path: Path, pipe_target: BaseTarget, components: Mapping[str, nn.Module], settings: LoraTraining) -> str:
+    """Copy the LoRA at `path`, in any dialect, into the attached one, and return its SHA-256.
+
+    TrainingError where it has layers that `settings` does not train, another rank or a DoRA's magnitudes; layers that
+    it lacks start as nothing. What the reader itself refuses stays its AdapterFileError or AdapterMatchError.
+    """
+    adapter = load_adapter(path, name=path.stem, target=pipe_target)
+    adapter.check_additive()
+    scale = settings.lora_alpha / settings.rank
+    for component, factors in adapter.components.items():
+        module = components.get("unet" if component == "denoiser" else component)
+        if module is None:
+            raise TrainingError(
+                f"{path.name} has a part on {component}, which this training leaves alone",
+                remedy="set text_encoder_learning_rate, or start from a LoRA of the denoiser alone",
+            )
+        for name, each in factors.items():
+            layer = cast("Any", _layer(module, name, path, settings))
+            if each.rank != settings.rank:
+                raise TrainingError(
+                    f"{path.name} has another rank", expected=f"rank {settings.rank}", found=f"{each.rank} in {name}"
+                )
+            down, up = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
+            with torch.no_grad():
+                down.copy_(each.down.reshape(down.shape))
+                up.copy_((each.up / scale).reshape(up.shape))
+    return adapter.sha256
+
+
+def _layer(module: nn.Module, name: str, path: Path, settings: LoraTraining) -> nn.Module:
+    layer = module.get_submodule(name)
+    if not hasattr(layer, "lora_A"):
+        raise TrainingError(
+            f"{path.name} changes a layer that this training does not",
+            expected=f"layers of the targets {settings.targets}",
+            found=name,
+            remedy="train with the targets it was trained with, such as full",
+        )
+    return layer

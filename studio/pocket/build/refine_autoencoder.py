@@ -1,0 +1,153 @@
+"""Go on training a shipped autoencoder: `python -m studio.pocket.build.refine_autoencoder --work DIR`.
+
+Models are trained on the latents of the shipped encoder, so a new encoder must stay near it: the squared distance to
+the old latents, in units of their spread, is part of the loss (`--anchor` times), and the decoder goes on learning to
+decode the old latents beside the new ones. What was trained on the old latents then still works, and learns the
+difference when it is trained on. Writes `DIR/vae`, `DIR/autoencoder_log.jsonl` and `DIR/autoencoder.json`.
+"""
+
+import argparse
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from diffusers import AutoencoderTiny
+from torch import Tensor
+
+from studio.pocket import base_path
+from studio.pocket.build import checkpoint
+from studio.pocket.build.autoencoder import LATENT_NOISE, crop, disguise, psnr, to_tensor
+from studio.pocket.build.pace import Pace
+from studio.pocket.build.pictures import SIZE, base_scenes, draw, drawn_once
+
+DISGUISED = 0.15  # of the batches
+OLD_SHARE = 0.25  # of a batch that is also decoded from the old latents
+PEAK = 6e-4
+
+
+def batches(pictures: Tensor, batch: int, pace: Pace, first: int) -> Iterator[tuple[int, float, Tensor]]:
+    """(step, share of the peak rate, crops [b 3 h/2 w/2] in [-1, 1]); a batch depends on its step alone."""
+    for step, rate in pace.steps(first):
+        rng = np.random.default_rng((23, step))
+        rows = torch.from_numpy(np.sort(rng.integers(len(pictures), size=batch))).to(pictures.device)
+        x = crop(pictures[rows], pictures.shape[-1] // 2, rng).float() / 127.5 - 1
+        yield step, rate, disguise(x, rng) if rng.random() < DISGUISED else x
+
+
+def drift(vae: Any, old: Any, pictures: np.ndarray) -> float:
+    """Root mean square distance of the latents of `vae` to those of `old`, over the spread of the old ones."""
+    with torch.no_grad():
+        x = to_tensor(pictures).to(next(vae.parameters()).device)
+        before, after = old.encode(x).latents, vae.encode(x).latents
+    return float((after - before).square().mean().sqrt() / before.std())
+
+
+def refine(
+    accelerator: Accelerator,
+    vae: Any,
+    pictures: Tensor,
+    fresh: np.ndarray,
+    pace: Pace,
+    batch: int,
+    anchor: float,
+    path: Path,
+    log: checkpoint.Log,
+    every: int = 100,
+) -> Any:
+    """The autoencoder, trained on; resumes from `path`. `pictures` uint8 [n 3 h w] lie on the device."""
+    old = copy.deepcopy(vae).eval().requires_grad_(False)
+    with torch.no_grad():
+        spread = float(old.encode(to_tensor(fresh).to(accelerator.device)).latents.var())
+    optimizer: Any = torch.optim.AdamW(vae.parameters(), lr=PEAK, betas=(0.9, 0.99), weight_decay=0.0)
+    first, running = 0, 0.0
+    if state := checkpoint.load(path):
+        vae.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["step"]
+    optimizer = accelerator.prepare(optimizer)
+
+    def keep(step: int) -> None:
+        log.write(
+            phase="refined",
+            step=step,
+            pictures=step * batch,
+            loss=running,
+            psnr=psnr(vae, fresh),
+            drift=drift(vae, old, fresh),
+        )
+        checkpoint.save(path, step, {"model": vae.state_dict(), "optimizer": optimizer.state_dict()})
+
+    for step, rate, crops in batches(pictures, batch, pace, first):
+        x = crops.to(accelerator.device).contiguous(memory_format=torch.channels_last)
+        both = max(1, round(batch * OLD_SHARE))
+        with accelerator.autocast():
+            with torch.no_grad():
+                before = old.encode(x).latents
+            z = vae.encode(x).latents
+            inputs = torch.cat((z, before[:both]))
+            y = vae.decode(inputs + LATENT_NOISE * torch.randn_like(inputs)).sample.float()
+        error = y - torch.cat((x, x[:both]))
+        apart = (z.float() - before.float()).square().mean() / spread
+        loss = 0.3 * error.abs().mean() + 4 * error.square().mean() + anchor * apart
+        for group in optimizer.param_groups:
+            group["lr"] = PEAK * rate
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        running = 0.98 * running + 0.02 * float(loss.detach()) if running else float(loss.detach())
+        if (step + 1) % every == 0:
+            keep(step + 1)
+    if pace.last > first and pace.last % every:
+        keep(pace.last)
+    return vae
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, help="folder for pictures, checkpoint, log and result")
+    parser.add_argument("--start", type=Path, default=base_path() / "vae", help="the autoencoder to go on from")
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--seconds", type=float, help="end by the clock instead of after --steps")
+    parser.add_argument("--anchor", type=float, default=0.1, help="weight of the distance to the old latents")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--pictures", type=int, default=6000)
+    parser.add_argument("--size", type=int, default=SIZE)
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw the pictures")
+    parser.add_argument("--precision", default="bf16", choices=("no", "bf16", "fp16"))
+    arguments = parser.parse_args()
+    work = arguments.work
+    drawn = drawn_once(
+        work / "autoencoder_pictures.npy", arguments.pictures, arguments.size, 11, 1.5, arguments.workers
+    )
+    fresh = draw(base_scenes(200, seed=12), arguments.size)
+
+    torch.manual_seed(0)
+    accelerator = Accelerator(mixed_precision=arguments.precision)
+    pictures = torch.from_numpy(np.array(drawn)).permute(0, 3, 1, 2).contiguous().to(accelerator.device)
+    vae: Any = AutoencoderTiny.from_pretrained(arguments.start, torch_dtype=torch.float32)
+    vae = vae.to(accelerator.device, memory_format=torch.channels_last).train()
+    log = checkpoint.Log(work / "autoencoder_log.jsonl")
+    pace = Pace(arguments.steps, arguments.seconds, warm_up=50, falling=0.6)
+    path = work / "autoencoder_refined.ckpt"
+    vae = refine(accelerator, vae, pictures, fresh[:50], pace, arguments.batch, arguments.anchor, path, log)
+    vae = vae.cpu().float().eval()
+    with torch.no_grad():
+        latents = torch.cat([vae.encode(part).latents for part in to_tensor(fresh).split(50)])
+    vae.save_pretrained(work / "vae")  # the scaling factor stays: the models know it
+    result = {
+        "psnr": psnr(vae, fresh),
+        "latent_std": float(latents.std()),
+        "latent_mean": latents.mean((0, 2, 3)).tolist(),
+    }
+    (work / "autoencoder.json").write_text(json.dumps(result, indent=1))
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
