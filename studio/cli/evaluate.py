@@ -116,6 +116,7 @@ def report(
     ],
     out: Annotated[Path, typer.Option(metavar="HTML", help="The page; NAME.md comes beside it.")] = Path("report.html"),
     title: Annotated[str, typer.Option(help="Title of the page.")] = "",
+    results: Annotated[Path | None, typer.Option(metavar="JSON", help="Write the table as results, too.")] = None,
     metrics: Metrics = "",
     reference: Reference = None,
     extractor: Extractor = "pocket",
@@ -136,6 +137,7 @@ def report(
         title=title,
         command=shlex.join(["loom", *sys.argv[1:]]),
         samples=samples,
+        results_file=results,
         measuring={"metrics": metrics, "reference": reference, "extractor": extractor, "by": None}
         | {"only": only or [], "any_size": any_size, "cache": cache},
     )

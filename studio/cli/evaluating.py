@@ -97,11 +97,19 @@ def write_json(held: dict[str, Any], path: Path) -> None:
 
 
 def written_report(
-    sources: Sequence[Path], out: Path, *, title: str, command: str, samples: int, measuring: Mapping[str, Any]
+    sources: Sequence[Path],
+    out: Path,
+    *,
+    title: str,
+    command: str,
+    samples: int,
+    measuring: Mapping[str, Any],
+    results_file: Path | None = None,
 ) -> tuple[Path, Path]:
-    """Evaluate the folders, read the result files, and write the page and the Markdown about them."""
+    """Evaluate the folders, read the result files, and write the page, the Markdown and the rows about them."""
     from studio.evaluation.report.build import build, write
     from studio.evaluation.report.from_results import read_results
+    from studio.evaluation.report.rows import rows_of
     from studio.results import commit
     from studio.versions import package_versions
 
@@ -117,6 +125,9 @@ def written_report(
     ]
     named = title or f"Evaluation of {', '.join(path.stem or path.name for path in sources)}"
     report = build(evaluations, results, title=named, facts=facts, command=command, samples=samples)
+    if results_file is not None:
+        held = {"command": command, "commit": commit(), "versions": versions, "rows": rows_of(report)}
+        write_json(held, results_file)
     return write(report, out)
 
 

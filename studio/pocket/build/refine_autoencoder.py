@@ -27,7 +27,7 @@ from studio.pocket.build.pictures import SIZE, base_scenes, draw, drawn_once
 
 DISGUISED = 0.15  # of the batches
 OLD_SHARE = 0.25  # of a batch that is also decoded from the old latents
-PEAK = 6e-4
+PEAK = 2.5e-4
 
 
 def batches(pictures: Tensor, batch: int, pace: Pace, first: int) -> Iterator[tuple[int, float, Tensor]]:
@@ -97,7 +97,7 @@ def refine(
         for group in optimizer.param_groups:
             group["lr"] = PEAK * rate
         accelerator.backward(loss)
-        accelerator.clip_grad_norm_(vae.parameters(), 1.0)
+        accelerator.clip_grad_norm_(vae.parameters(), 0.3)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         running = 0.98 * running + 0.02 * float(loss.detach()) if running else float(loss.detach())
@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--start", type=Path, default=base_path() / "vae", help="the autoencoder to go on from")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seconds", type=float, help="end by the clock instead of after --steps")
-    parser.add_argument("--anchor", type=float, default=0.1, help="weight of the distance to the old latents")
+    parser.add_argument("--anchor", type=float, default=0.03, help="weight of the distance to the old latents")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--pictures", type=int, default=6000)
     parser.add_argument("--size", type=int, default=SIZE)
@@ -133,7 +133,7 @@ def main() -> None:
     vae: Any = AutoencoderTiny.from_pretrained(arguments.start, torch_dtype=torch.float32)
     vae = vae.to(accelerator.device, memory_format=torch.channels_last).train()
     log = checkpoint.Log(work / "autoencoder_log.jsonl")
-    pace = Pace(arguments.steps, arguments.seconds, warm_up=50, falling=0.6)
+    pace = Pace(arguments.steps, arguments.seconds, warm_up=50, falling=1.0)
     path = work / "autoencoder_refined.ckpt"
     vae = refine(accelerator, vae, pictures, fresh[:50], pace, arguments.batch, arguments.anchor, path, log)
     vae = vae.cpu().float().eval()

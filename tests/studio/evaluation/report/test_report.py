@@ -17,6 +17,7 @@ from studio.evaluation.report.from_results import entries_of, read_results
 from studio.evaluation.report.markdown import markdown
 from studio.evaluation.report.page import page
 from studio.evaluation.report.plots import plots_of
+from studio.evaluation.report.rows import rows_of
 
 ATTACK = "<script>window.owned=1</script>| `x`"
 ROWS = [
@@ -190,3 +191,34 @@ def test_what_is_no_result_file_is_refused(tmp_path, text):
     (tmp_path / "r.json").write_text(text)
     with pytest.raises(EvaluationError):
         read_results(tmp_path / "r.json")
+
+
+def test_the_table_as_results_reads_back_as_the_same_entries(found):
+    report = build({"a": found}, {}, title="A")
+    rows = rows_of(report)
+    merge = next(row for row in rows if row["method"] == "merge" and "control" not in row)
+    assert merge["n"] == 20
+    assert merge["passes_per_step"] == 2.0
+    assert merge["seconds"] == 0.5
+    assert merge["ci_low"] < merge["joint_success"] == 1.0
+    assert "judge" not in merge
+    again = entries_of(rows)
+    for one, other in zip(report.entries, again, strict=True):
+        assert (one.method, one.k, one.kind) == (other.method, other.k, other.kind)
+        assert one.measure("joint_success").value == other.measure("joint_success").value
+        assert one.measure("joint_success").ci_low == other.measure("joint_success").ci_low
+        assert one.cost.seconds == other.cost.seconds
+
+
+def test_the_judge_of_a_sealed_headline_is_a_key(found):
+    entry = Entry({"method": "merge", "k": 3}, (Measure("joint_success_sealed", 0.5, 0.4, 0.6, 9),))
+    (row,) = rows_of(Report("A", (entry,)))
+    assert row == {
+        "method": "merge",
+        "k": 3,
+        "judge": "sealed",
+        "joint_success": 0.5,
+        "ci_low": 0.4,
+        "ci_high": 0.6,
+        "n": 9,
+    }
