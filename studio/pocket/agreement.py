@@ -16,8 +16,8 @@ def agreement(a: Sequence[str], b: Sequence[str]) -> float:
 def cohens_kappa(a: Sequence[str], b: Sequence[str]) -> float:
     """Agreement beyond chance, (p_o - p_e) / (1 - p_e) (Cohen 1960); 1 when both always say the same one thing."""
     _same_length(a, b)
-    values = sorted({*a, *b})
-    left, right = (np.array([[v == value for value in values] for v in side]).mean(0) for side in (a, b))
+    values, codes = np.unique(np.concatenate((np.asarray(a), np.asarray(b))), return_inverse=True)
+    left, right = (np.bincount(side, minlength=len(values)) / len(a) for side in np.split(codes, 2))
     by_chance = float(left @ right)
     return 1.0 if by_chance == 1 else (agreement(a, b) - by_chance) / (1 - by_chance)
 

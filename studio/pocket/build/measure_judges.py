@@ -7,7 +7,7 @@ pictures of the base. Parts are kept in DIR, so that an interrupted run goes on.
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -147,7 +147,7 @@ def agreement_rows(shift: str, pictures: Pictures) -> list[Row]:
             proportion(same, line=None, what="agreement", judge=between, factor=factor, shift=shift),
         ]
 
-    rows: list[Row] = []
+    rows: list[Row] = pooled_rows(shift, *read.values())
     for f in JUDGED:
         one, other = ([v[f] for v in read[name]] for name in JUDGES)
         rows += kappa(one, other, KAPPA_LINE, f, "development and sealed")
@@ -158,6 +158,30 @@ def agreement_rows(shift: str, pictures: Pictures) -> list[Row]:
                 [read[name][i][f] for i, _ in said], [getattr(s, f) for _, s in said], None, f, f"{name} and geometry"
             )
     return rows
+
+
+def pooled_rows(shift: str, one: Sequence[Mapping[str, str]], other: Sequence[Mapping[str, str]]) -> list[Row]:
+    """Kappa over all verdicts of both judges, whatever the factor; the interval draws whole pictures."""
+    left, right = (np.array([[f"{f}: {v[f]}" for f in JUDGED] for v in side]) for side in (one, other))  # [n factors]
+    return [
+        with_interval(
+            lambda rows: cohens_kappa(left[rows].ravel().tolist(), right[rows].ravel().tolist()),
+            len(left),
+            KAPPA_LINE,
+            what="kappa",
+            judge="development and sealed",
+            factor="every verdict",
+            shift=shift,
+        ),
+        proportion(
+            (left == right).ravel().tolist(),
+            line=None,
+            what="agreement",
+            judge="development and sealed",
+            factor="every verdict",
+            shift=shift,
+        ),
+    ]
 
 
 def main() -> None:

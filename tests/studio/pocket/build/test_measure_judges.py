@@ -49,7 +49,7 @@ def test_kappa_is_one_between_equal_readers(known: Known, monkeypatch: pytest.Mo
     monkeypatch.setattr(measure_judges, "JUDGES", same)
     monkeypatch.setattr(measure_judges, "RESAMPLES", 20)
     rows = [r for r in measure_judges.agreement_rows("generated", known.pictures) if "and sealed" in str(r["judge"])]
-    assert len(rows) == 2 * len(JUDGED)
+    assert len(rows) == 2 * (len(JUDGED) + 1)  # and both over every verdict
     assert {row["value"] for row in rows} == {1.0}
     assert all(row["holds"] for row in rows if row["what"] == "kappa")
 
