@@ -3,7 +3,8 @@
 Models are trained on the latents of the shipped encoder, so a new encoder must stay near it: the squared distance to
 the old latents, in units of their spread, is part of the loss (`--anchor` times), and the decoder goes on learning to
 decode the old latents beside the new ones. What was trained on the old latents then still works, and learns the
-difference when it is trained on. Writes `DIR/vae`, `DIR/autoencoder_log.jsonl` and `DIR/autoencoder.json`.
+difference when it is trained on. Writes `DIR/vae`, `DIR/autoencoder_log.jsonl` and `DIR/autoencoder.json`, and with
+`--ship` puts the autoencoder into the package and the log behind the package's.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from studio.pocket.build import checkpoint
 from studio.pocket.build.autoencoder import LATENT_NOISE, crop, disguise, psnr, to_tensor
 from studio.pocket.build.pace import Pace
 from studio.pocket.build.pictures import SIZE, base_scenes, draw, drawn_once
+from studio.pocket.build.ship import ship_autoencoder
 
 DISGUISED = 0.15  # of the batches
 OLD_SHARE = 0.25  # of a batch that is also decoded from the old latents
@@ -119,6 +121,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=6000)
     parser.add_argument("--size", type=int, default=SIZE)
     parser.add_argument("--workers", type=int, default=1, help="processes that draw the pictures")
+    parser.add_argument("--ship", action="store_true", help="replace the autoencoder of the package")
     parser.add_argument("--precision", default="bf16", choices=("no", "bf16", "fp16"))
     arguments = parser.parse_args()
     work = arguments.work
@@ -147,6 +150,10 @@ def main() -> None:
     }
     (work / "autoencoder.json").write_text(json.dumps(result, indent=1))
     print(json.dumps(result))
+    if arguments.ship:
+        ship_autoencoder(work / "vae", base_path() / "vae")
+        with (base_path() / "autoencoder_log.jsonl").open("a") as shipped:
+            shipped.write((work / "autoencoder_log.jsonl").read_text())
 
 
 if __name__ == "__main__":

@@ -18,6 +18,17 @@ from studio.pocket import base_path
 MOST_BYTES = 45_000_000
 
 
+def ship_autoencoder(source: Path, out: Path) -> None:
+    """Replace the autoencoder in `out` by the one in `source`, in float16."""
+    vae: Any = AutoencoderTiny.from_pretrained(source)
+    shutil.rmtree(out)
+    vae.to(torch.float16).save_pretrained(out)
+    config = json.loads((out / "config.json").read_text())
+    config.pop("block_out_channels", None)  # diffusers writes it and then warns about it at every load
+    config.pop("_name_or_path", None)
+    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder of the autoencoder and base runs")
@@ -27,13 +38,7 @@ def main() -> None:
     if out.exists():
         shutil.rmtree(out)
     shutil.copytree(work / "base", out)
-    vae: Any = AutoencoderTiny.from_pretrained(work / "vae")
-    shutil.rmtree(out / "vae")
-    vae.to(torch.float16).save_pretrained(out / "vae")
-    config = json.loads((out / "vae" / "config.json").read_text())
-    config.pop("block_out_channels", None)  # diffusers writes it and then warns about it at every load
-    config.pop("_name_or_path", None)
-    (out / "vae" / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    ship_autoencoder(work / "vae", out / "vae")
     for name in ("autoencoder_log.jsonl", "base_log.jsonl"):
         shutil.copy(work / name, out / name)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
