@@ -1,6 +1,6 @@
 # Every target makes its own environment first, so that each of these works in a fresh clone.
 #   make studio    open the studio (HOST=127.0.0.1 PORT=7860, the first free port if not given)
-#   make test      run the tests   (PYTEST_ARGS="-m slow" for others)
+#   make test      run the tests   (PYTEST_ARGS="-m slow" for others; EXTRAS=dev,cluster for those of Ray, too)
 #   make check     format, lint, types, architecture
 #   make bench     measure the runtime against PEFT
 PYTHON ?= python3
@@ -8,6 +8,7 @@ VENV ?= .venv
 HOST ?= 127.0.0.1
 PORT ?=
 PYTEST_ARGS ?=
+EXTRAS ?= dev
 
 bin := $(VENV)/bin
 installed := $(VENV)/installed
@@ -33,5 +34,5 @@ bench: $(installed)
 $(installed): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Loom needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; set PYTHON=... to another one")'
 	$(PYTHON) -m venv $(VENV)
-	$(bin)/python -m pip install --disable-pip-version-check --no-input -c constraints.txt -e '.[dev]'
+	$(bin)/python -m pip install --disable-pip-version-check --no-input -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
