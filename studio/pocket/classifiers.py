@@ -1,9 +1,10 @@
-"""The two kinds of network that judge pictures: plain convolutions, and depthwise residual ones with attention pooling.
+"""The two kinds of network that judge pictures: plain convolutions, and residual ones with attention pooling.
 
-They differ in every layer that looks at pixels, so that they are less likely to fail together.
+They differ in depth, in grid and in how they gather what they saw, so that they are less likely to fail together.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -42,36 +43,41 @@ class Convolutions(nn.Module):
 
 
 class _Block(nn.Module):
-    """Depthwise 7x7, norm, two pointwise layers, scaled and added (after ConvNeXt, arXiv 2201.03545, section 2.6)."""
+    """Two convolutions around which the input passes unchanged (arXiv 1603.05027, without the first activation)."""
 
-    def __init__(self, width: int, expansion: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.spread = nn.Conv2d(width, width, 7, padding=3, groups=width)
-        self.norm = nn.BatchNorm2d(width)  # in place of ConvNeXt's layer norm: learns faster at this size
-        self.up, self.down = nn.Conv2d(width, expansion * width, 1), nn.Conv2d(expansion * width, width, 1)
-        self.scale = nn.Parameter(torch.full((width, 1, 1), 0.5))
+        self.first = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.scale * self.down(F.gelu(self.up(self.norm(self.spread(x)))))
+        h = F.leaky_relu(self.norms[0](self.first(x)), 0.1)
+        return F.leaky_relu(x + self.norms[1](self.second(h)), 0.1)
 
 
-class DepthwiseAttention(nn.Module):
-    """Patches, two stages of depthwise blocks, and for every factor its own learnt query over the last grid."""
+class ResidualAttention(nn.Module):
+    """Residual convolutions on three grids, and for every factor its own learnt query over the last grid."""
 
     def __init__(
         self,
         sizes: Sizes,
-        widths: tuple[int, int] = (64, 144),
-        depths: tuple[int, int] = (3, 4),
-        expansion: int = 2,
+        widths: Sequence[int] = (32, 48, 96, 160),
+        depths: Sequence[int] = (1, 2, 1),
         heads: int = 4,
     ) -> None:
         super().__init__()
-        first, last = widths
-        self.patches = nn.Conv2d(3, first, 7, stride=4, padding=2)
-        self.fine = nn.Sequential(*(_Block(first, expansion) for _ in range(depths[0])))
-        self.merge = nn.Conv2d(first, last, 2, stride=2)
-        self.coarse = nn.Sequential(*(_Block(last, expansion) for _ in range(depths[1])))
+        self.stem = nn.Conv2d(3, widths[0], 5, stride=2, padding=2)
+        self.levels = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(a, b, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(b),
+                nn.LeakyReLU(0.1),
+                *(_Block(b) for _ in range(depth)),
+            )
+            for (a, b), depth in zip(pairwise(widths), depths, strict=True)
+        )
+        last = widths[-1]
         self.norm = nn.LayerNorm(last)
         self.queries = nn.Parameter(torch.randn(len(sizes), last) * last**-0.5)
         self.keys_values = nn.Linear(last, 2 * last)
@@ -80,7 +86,9 @@ class DepthwiseAttention(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """x [n 3 h w] in [-1, 1] -> logits [n classes] by factor."""
-        h = self.coarse(self.merge(self.fine(self.patches(x))))
+        h = F.leaky_relu(self.stem(x), 0.1)
+        for level in self.levels:
+            h = level(h)
         tokens = self.norm(h.flatten(2).transpose(1, 2))  # [n t c]
         n, _, c = tokens.shape
         k, v = (
@@ -92,7 +100,7 @@ class DepthwiseAttention(nn.Module):
         return {factor: head(pooled[:, i]) for i, (factor, head) in enumerate(self.heads.items())}
 
 
-ARCHITECTURES: Mapping[str, type[Convolutions] | type[DepthwiseAttention]] = {
+ARCHITECTURES: Mapping[str, type[Convolutions] | type[ResidualAttention]] = {
     "convolutions": Convolutions,
-    "depthwise_attention": DepthwiseAttention,
+    "residual_attention": ResidualAttention,
 }

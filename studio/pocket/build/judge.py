@@ -54,7 +54,7 @@ RECIPES = {
         seed=0,
         peak=4e-3,
     ),
-    "sealed": Recipe(SEALED_POOL, 40000, JudgeSpec("depthwise_attention", {}, input_size=96), 7, 3e-3, sealed=True),
+    "sealed": Recipe(SEALED_POOL, 40000, JudgeSpec("residual_attention", {}, input_size=112), 7, 3e-3, sealed=True),
 }
 
 

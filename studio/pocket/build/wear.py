@@ -5,6 +5,7 @@ noise and half-erased pictures.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -15,22 +16,28 @@ def _uniform(n: int, low: float, high: float, x: Tensor, channels: int = 1) -> T
     return low + (high - low) * torch.rand(n, channels, 1, 1, device=x.device)
 
 
-def _some(n: int, share: float, x: Tensor) -> Tensor:
-    return (torch.rand(n, 1, 1, 1, device=x.device) < share).float()
+def _on_some(x: Tensor, share: float, harm: Callable[[Tensor], Tensor]) -> Tensor:
+    """x with `harm` done to a `share` of its pictures; the others cost nothing."""
+    chosen = (torch.rand(len(x), device=x.device) < share).nonzero().flatten()
+    return x.index_copy(0, chosen, harm(x[chosen])) if len(chosen) else x
 
 
 def blurred(x: Tensor, share: float) -> Tensor:
     """A 3x3 mean, once or three times, mixed in at random on a `share` of the pictures."""
-    soft = x
-    for _ in range(1 if torch.rand(()) < 0.6 else 3):
-        soft = F.avg_pool2d(F.pad(soft, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    return x + _uniform(len(x), 0, 1, x) * _some(len(x), share, x) * (soft - x)
+    times = 1 if torch.rand(()) < 0.6 else 3
+
+    def softer(sharp: Tensor) -> Tensor:
+        soft = sharp
+        for _ in range(times):
+            soft = F.avg_pool2d(F.pad(soft, (1, 1, 1, 1), mode="replicate"), 3, 1)
+        return torch.lerp(sharp, soft, _uniform(len(sharp), 0, 1, sharp))
+
+    return _on_some(x, share, softer)
 
 
 def coarsened(x: Tensor, share: float) -> Tensor:
     """Half the size and back, on a `share` of the pictures."""
-    small = F.interpolate(F.avg_pool2d(x, 2), x.shape[-2:], mode="bilinear")
-    return x + _some(len(x), share, x) * (small - x)
+    return _on_some(x, share, lambda fine: F.interpolate(F.avg_pool2d(fine, 2), fine.shape[-2:], mode="bilinear"))
 
 
 def _cosines(device: torch.device) -> Tensor:
@@ -43,6 +50,10 @@ def _cosines(device: torch.device) -> Tensor:
 
 def quantised(x: Tensor, share: float) -> Tensor:
     """JPEG-like: 8x8 cosine blocks whose coefficients are rounded, the finer the coarser. Sides divisible by 8."""
+    return _on_some(x, share, _quantised)
+
+
+def _quantised(x: Tensor) -> Tensor:
     n, c, h, w = x.shape
     basis = _cosines(x.device)
     blocks = x.reshape(n, c, h // 8, 8, w // 8, 8)
@@ -52,8 +63,7 @@ def quantised(x: Tensor, share: float) -> Tensor:
         0.005 + 0.045 * torch.rand(n, 1, 1, 1, 1, 1, device=x.device)
     )
     spectrum = torch.round(spectrum / step) * step
-    back = torch.einsum("kt,nchkwl,lu->nchtwu", basis, spectrum, basis).reshape(x.shape)
-    return x + _some(n, share, x) * (back - x)
+    return torch.einsum("kt,nchkwl,lu->nchtwu", basis, spectrum, basis).reshape(x.shape)
 
 
 def moved(x: Tensor, degrees: float, zoom: float, shift: float) -> Tensor:
@@ -85,8 +95,8 @@ def worn(x: Tensor, *, sealed: bool = False) -> Tensor:
     else:
         x = quantised(x, 0.3)
         x = x * _uniform(n, 0.94, 1.06, x, 3) + _uniform(n, -0.05, 0.05, x, 3)
-    loud = _uniform(n, 0, 0.1, x) * _some(n, 0.6, x)
-    return (x + loud * torch.randn_like(x)).clamp(-1, 1)
+    noisy = _on_some(x, 0.6, lambda clean: clean + _uniform(len(clean), 0, 0.1, clean) * torch.randn_like(clean))
+    return noisy.clamp(-1, 1)
 
 
 def ruined(x: Tensor) -> Tensor:
@@ -97,7 +107,9 @@ def ruined(x: Tensor) -> Tensor:
     blends = share * x[:third] + (1 - share) * x.roll(1, 0)[:third]
     noise = torch.randn_like(x[third : 2 * third])
     coarse = F.interpolate(noise[..., ::8, ::8], x.shape[-2:], mode="bilinear")
-    noise = torch.where(_some(third, 0.5, x).bool(), noise, 1.4 * coarse) * _uniform(third, 0.05, 1, x)
+    noise = torch.where(torch.rand(third, 1, 1, 1, device=x.device) < 0.5, noise, 1.4 * coarse) * _uniform(
+        third, 0.05, 1, x
+    )
     noise = noise + _uniform(third, -0.8, 0.8, x, 3)
     kept = _uniform(n - 2 * third, 0.2, 0.5, x)
     erased = kept * x[2 * third :] + (1.25 - kept) * torch.randn_like(x[2 * third :])
