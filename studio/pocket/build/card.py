@@ -162,7 +162,7 @@ through LoRAs.
 
 {training_summary()}
 
-The commands, in order: `python -m studio.pocket.build.autoencoder`, `.base`, `.ship`, `.judge`, `.measure_base`, all
+The commands, in order: `python -m studio.pocket.build.autoencoder`, `.base`, `.ship`, `.refine_autoencoder`, `.judge`, `.measure_base`, all
 with `--work DIR`; each resumes, and `studio/pocket/build/rebuild.sh` runs them all on one accelerator. The logs lie
 beside this card. The decoder was trained on beside the U-Net, on latents of an encoder some 200 steps younger than the
 shipped one; its last log line is therefore better than the round trip below.
