@@ -165,7 +165,8 @@ through LoRAs.
 The commands, in order: `python -m studio.pocket.build.autoencoder`, `.base`, `.ship`, `.refine_autoencoder`, `.judge`, `.measure_base`, all
 with `--work DIR`; each resumes, and `studio/pocket/build/rebuild.sh` runs them all on one accelerator. The logs lie
 beside this card. The decoder was trained on beside the U-Net, on latents of an encoder some 200 steps younger than the
-shipped one; its last log line is therefore better than the round trip below.
+first shipped one. Later both were refined together, with the encoder held near the one whose latents the U-Net knows
+(`drift` in the log: the distance over the spread of the latents).
 
 ## What it can do, by the judge
 
