@@ -162,11 +162,11 @@ through LoRAs.
 
 {training_summary()}
 
-The commands, in order: `python -m studio.pocket.build.autoencoder`, `.base`, `.ship`, `.refine_autoencoder`, `.judge`, `.measure_base`, all
-with `--work DIR`; each resumes, and `studio/pocket/build/rebuild.sh` runs them all on one accelerator. The logs lie
-beside this card. The decoder was trained on beside the U-Net, on latents of an encoder some 200 steps younger than the
-first shipped one. Later both were refined together, with the encoder held near the one whose latents the U-Net knows
-(`drift` in the log: the distance over the spread of the latents).
+The commands, in order: `python -m studio.pocket.build.autoencoder`, `.base`, `.ship`, `.refine_autoencoder`,
+`.judge`, `.measure_base`, all with `--work DIR`; each resumes, and `studio/pocket/build/rebuild.sh` makes all but the
+refinement on one accelerator. The logs lie beside this card. The decoder was trained on beside the U-Net, on latents of
+an encoder some 200 steps younger than the first shipped one. Later both were refined together, with the encoder held
+near the one whose latents the U-Net knows (`drift` in the log: the distance over the spread of the latents).
 
 ## What it can do, by the judge
 
