@@ -7,6 +7,7 @@ from typing import Any
 from studio.evaluation.report.content import Entry, Report
 
 SEALED = "_sealed"  # a measure by the sealed judge; in results the judge is a key of its own
+JUDGED = ("joint_success", "concept_success")  # by the development judge, unless they end in SEALED
 
 
 def rows_of(report: Report) -> list[dict[str, Any]]:
@@ -29,6 +30,13 @@ def _row(entry: Entry, headline: str) -> dict[str, Any]:
     row |= {name: value for name, value in entry.cost.to_dict().items() if value is not None}
     for measure in entry.measures:
         if measure.name != headline:
-            name = measure.name.removesuffix(SEALED) if headline.endswith(SEALED) else measure.name
+            name = _name(measure.name, sealed=headline.endswith(SEALED))
             row |= {name: measure.value, f"{name}_ci_low": measure.ci_low, f"{name}_ci_high": measure.ci_high}
     return row
+
+
+def _name(name: str, *, sealed: bool) -> str:
+    """The measure's key beside a headline: where that is the sealed judge's, the other judge's say whose they are."""
+    if sealed and name in JUDGED:
+        return f"{name}_development"
+    return name.removesuffix(SEALED) if sealed else name
