@@ -132,27 +132,53 @@ def fit(
         checkpoint.save(path, pace.last, {"model": vae.state_dict(), "optimizer": optimizer.state_dict()})
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def options(description: str | None, *, steps: int, pictures: int) -> argparse.ArgumentParser:
+    """The options that every training of an autoencoder has, with these defaults."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--work", type=Path, required=True, help="folder for pictures, checkpoint, log and result")
-    parser.add_argument("--steps", type=int, default=3500)
+    parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--seconds", type=float, help="end by the clock instead of after --steps")
-    parser.add_argument("--decoder-steps", type=int, default=0, help="further steps of the decoder alone")
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--pictures", type=int, default=12000)
+    parser.add_argument("--pictures", type=int, default=pictures)
     parser.add_argument("--size", type=int, default=SIZE)
     parser.add_argument("--workers", type=int, default=1, help="processes that draw the pictures")
     parser.add_argument("--precision", default="bf16", choices=("no", "bf16", "fp16"))
-    arguments = parser.parse_args()
-    drawn = drawn_once(
-        arguments.work / "autoencoder_pictures.npy", arguments.pictures, arguments.size, 11, 1.5, arguments.workers
-    )
-    fresh = draw(base_scenes(200, seed=12), arguments.size)
+    return parser
 
+
+def material(arguments: argparse.Namespace, device: torch.device) -> tuple[Tensor, np.ndarray]:
+    """Training pictures uint8 [n 3 h w] on the device, and 200 fresh ones uint8 [n h w 3]."""
+    path = arguments.work / "autoencoder_pictures.npy"
+    drawn = drawn_once(path, arguments.pictures, arguments.size, 11, 1.5, arguments.workers)
+    fresh = draw(base_scenes(200, seed=12), arguments.size)
+    return torch.from_numpy(np.array(drawn)).permute(0, 3, 1, 2).contiguous().to(device), fresh
+
+
+def finish(vae: Any, fresh: np.ndarray, work: Path, *, rescale: bool) -> None:
+    """Write `work`/vae and what can be said of it; `rescale` makes the latents of unit spread for a model to come."""
+    vae = vae.cpu().float().eval()
+    with torch.no_grad():
+        latents = torch.cat([vae.encode(part).latents for part in to_tensor(fresh).split(50)])
+    if rescale:
+        vae.register_to_config(scaling_factor=float(1 / latents.std()), shift_factor=0.0)
+    vae.save_pretrained(work / "vae")
+    result = {
+        "psnr": psnr(vae, fresh),
+        "latent_std": float(latents.std()),
+        "latent_mean": latents.mean((0, 2, 3)).tolist(),
+    }
+    (work / "autoencoder.json").write_text(json.dumps(result, indent=1))
+    print(json.dumps(result))
+
+
+def main() -> None:
+    parser = options(__doc__, steps=3500, pictures=12000)
+    parser.add_argument("--decoder-steps", type=int, default=0, help="further steps of the decoder alone")
+    arguments = parser.parse_args()
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True
     accelerator = Accelerator(mixed_precision=arguments.precision)
-    pictures = torch.from_numpy(np.array(drawn)).permute(0, 3, 1, 2).contiguous().to(accelerator.device)
+    pictures, fresh = material(arguments, accelerator.device)
     vae: Any = new_autoencoder().to(accelerator.device, memory_format=torch.channels_last)
     log = checkpoint.Log(arguments.work / "autoencoder_log.jsonl")
     pace = Pace(arguments.steps, arguments.seconds, warm_up=200, falling=0.9)
@@ -162,18 +188,7 @@ def main() -> None:
         path = arguments.work / "autoencoder_decoder.ckpt"
         pace = Pace(arguments.decoder_steps, None, warm_up=100, falling=0.9)
         fit(accelerator, vae, pictures, fresh[:50], pace, arguments.batch, path, log)
-    vae = vae.cpu().float()
-    with torch.no_grad():
-        latents = torch.cat([vae.encode(part).latents for part in to_tensor(fresh).split(50)])
-    vae.register_to_config(scaling_factor=float(1 / latents.std()), shift_factor=0.0)
-    vae.eval().save_pretrained(arguments.work / "vae")
-    result = {
-        "psnr": psnr(vae, fresh),
-        "latent_std": float(latents.std()),
-        "latent_mean": latents.mean((0, 2, 3)).tolist(),
-    }
-    (arguments.work / "autoencoder.json").write_text(json.dumps(result, indent=1))
-    print(json.dumps(result))
+    finish(vae, fresh, arguments.work, rescale=True)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ written and a difference is an error.
 
 import argparse
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from studio.pocket import base_path
@@ -126,14 +127,22 @@ def adapters_table() -> str:
 
 
 def training_summary() -> str:
+    """A line for every training of the logs: a refinement begins its own clock."""
     lines = []
     for name, title in (("autoencoder", "Autoencoder"), ("base", "U-Net and text encoder")):
         log = [json.loads(line) for line in (base_path() / f"{name}_log.jsonl").read_text().splitlines()]
-        last = log[-1]
-        psnr = f", PSNR {last['psnr']:.1f} dB on fresh pictures" if "psnr" in last else ""
-        shown = sum(a["pictures"] for a, b in zip(log, [*log[1:], {"step": 0}], strict=True) if b["step"] < a["step"])
-        lines.append(f"- {title}: {shown:,} pictures in {last['seconds'] / 60:.1f} minutes on one GPU{psnr}.")
+        refined = [entry for entry in log if entry.get("phase") == "refined"]
+        lines.append(_trained(title, [entry for entry in log if entry not in refined], "one GPU"))
+        if refined:
+            lines.append(_trained(f"{title}, refined", refined, "one CPU core"))
     return "\n".join(lines)
+
+
+def _trained(title: str, log: Sequence[dict[str, Any]], where: str) -> str:
+    last = log[-1]
+    psnr = f", PSNR {last['psnr']:.1f} dB on fresh pictures" if "psnr" in last else ""
+    shown = sum(a["pictures"] for a, b in zip(log, [*log[1:], {"step": 0}], strict=True) if b["step"] < a["step"])
+    return f"- {title}: {shown:,} pictures in {last['seconds'] / 60:.1f} minutes on {where}{psnr}."
 
 
 def card() -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from studio.pocket.agreement import cohens_kappa, expected_calibration_error
+from studio.pocket.agreement import agreement, cohens_kappa, expected_calibration_error
 from studio.pocket.build.known_pictures import STRANGE, Known, known_pictures
 from studio.pocket.build.labelled import Pictures, labelled
 from studio.pocket.geometry import LATTICES, shows_pattern, silhouette
@@ -161,26 +161,16 @@ def agreement_rows(shift: str, pictures: Pictures) -> list[Row]:
 
 
 def pooled_rows(shift: str, one: Sequence[Mapping[str, str]], other: Sequence[Mapping[str, str]]) -> list[Row]:
-    """Kappa over all verdicts of both judges, whatever the factor; the interval draws whole pictures."""
+    """Kappa and agreement over all verdicts of both judges, whatever the factor; the interval draws whole pictures."""
     left, right = (np.array([[f"{f}: {v[f]}" for f in JUDGED] for v in side]) for side in (one, other))  # [n factors]
+    keys = {"judge": "development and sealed", "factor": "every verdict", "shift": shift}
+
+    def of(statistic: Callable[[Sequence[str], Sequence[str]], float]) -> Callable[[NDArray[np.intp]], float]:
+        return lambda rows: statistic(left[rows].ravel().tolist(), right[rows].ravel().tolist())
+
     return [
-        with_interval(
-            lambda rows: cohens_kappa(left[rows].ravel().tolist(), right[rows].ravel().tolist()),
-            len(left),
-            KAPPA_LINE,
-            what="kappa",
-            judge="development and sealed",
-            factor="every verdict",
-            shift=shift,
-        ),
-        proportion(
-            (left == right).ravel().tolist(),
-            line=None,
-            what="agreement",
-            judge="development and sealed",
-            factor="every verdict",
-            shift=shift,
-        ),
+        with_interval(of(cohens_kappa), len(left), KAPPA_LINE, what="kappa", **keys),
+        with_interval(of(agreement), len(left), None, what="agreement", **keys),
     ]
 
 

@@ -7,9 +7,7 @@ difference when it is trained on. Writes `DIR/vae`, `DIR/autoencoder_log.jsonl` 
 `--ship` puts the autoencoder into the package and the log behind the package's.
 """
 
-import argparse
 import copy
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,9 +20,8 @@ from torch import Tensor
 
 from studio.pocket import base_path
 from studio.pocket.build import checkpoint
-from studio.pocket.build.autoencoder import LATENT_NOISE, crop, disguise, psnr, to_tensor
+from studio.pocket.build.autoencoder import LATENT_NOISE, crop, disguise, finish, material, options, psnr, to_tensor
 from studio.pocket.build.pace import Pace
-from studio.pocket.build.pictures import SIZE, base_scenes, draw, drawn_once
 from studio.pocket.build.ship import ship_autoencoder
 
 DISGUISED = 0.15  # of the batches
@@ -60,8 +57,8 @@ def refine(
     path: Path,
     log: checkpoint.Log,
     every: int = 100,
-) -> Any:
-    """The autoencoder, trained on; resumes from `path`. `pictures` uint8 [n 3 h w] lie on the device."""
+) -> None:
+    """Train the autoencoder on; resumes from `path`. `pictures` uint8 [n 3 h w] lie on the device."""
     old = copy.deepcopy(vae).eval().requires_grad_(False)
     with torch.no_grad():
         spread = float(old.encode(to_tensor(fresh).to(accelerator.device)).latents.var())
@@ -107,49 +104,25 @@ def refine(
             keep(step + 1)
     if pace.last > first and pace.last % every:
         keep(pace.last)
-    return vae
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True, help="folder for pictures, checkpoint, log and result")
+    parser = options(__doc__, steps=1500, pictures=6000)
     parser.add_argument("--start", type=Path, default=base_path() / "vae", help="the autoencoder to go on from")
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--seconds", type=float, help="end by the clock instead of after --steps")
     parser.add_argument("--anchor", type=float, default=0.03, help="weight of the distance to the old latents")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--pictures", type=int, default=6000)
-    parser.add_argument("--size", type=int, default=SIZE)
-    parser.add_argument("--workers", type=int, default=1, help="processes that draw the pictures")
     parser.add_argument("--ship", action="store_true", help="replace the autoencoder of the package")
-    parser.add_argument("--precision", default="bf16", choices=("no", "bf16", "fp16"))
     arguments = parser.parse_args()
-    work = arguments.work
-    drawn = drawn_once(
-        work / "autoencoder_pictures.npy", arguments.pictures, arguments.size, 11, 1.5, arguments.workers
-    )
-    fresh = draw(base_scenes(200, seed=12), arguments.size)
-
+    work: Path = arguments.work
     torch.manual_seed(0)
     accelerator = Accelerator(mixed_precision=arguments.precision)
-    pictures = torch.from_numpy(np.array(drawn)).permute(0, 3, 1, 2).contiguous().to(accelerator.device)
+    pictures, fresh = material(arguments, accelerator.device)
     vae: Any = AutoencoderTiny.from_pretrained(arguments.start, torch_dtype=torch.float32)
     vae = vae.to(accelerator.device, memory_format=torch.channels_last).train()
     log = checkpoint.Log(work / "autoencoder_log.jsonl")
     pace = Pace(arguments.steps, arguments.seconds, warm_up=50, falling=1.0)
     path = work / "autoencoder_refined.ckpt"
-    vae = refine(accelerator, vae, pictures, fresh[:50], pace, arguments.batch, arguments.anchor, path, log)
-    vae = vae.cpu().float().eval()
-    with torch.no_grad():
-        latents = torch.cat([vae.encode(part).latents for part in to_tensor(fresh).split(50)])
-    vae.save_pretrained(work / "vae")  # the scaling factor stays: the models know it
-    result = {
-        "psnr": psnr(vae, fresh),
-        "latent_std": float(latents.std()),
-        "latent_mean": latents.mean((0, 2, 3)).tolist(),
-    }
-    (work / "autoencoder.json").write_text(json.dumps(result, indent=1))
-    print(json.dumps(result))
+    refine(accelerator, vae, pictures, fresh[:50], pace, arguments.batch, arguments.anchor, path, log)
+    finish(vae, fresh, work, rescale=False)  # the scaling factor stays: the models know it
     if arguments.ship:
         ship_autoencoder(work / "vae", base_path() / "vae")
         with (base_path() / "autoencoder_log.jsonl").open("a") as shipped:
