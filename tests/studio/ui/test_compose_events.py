@@ -1,33 +1,24 @@
 """The events of the Compose tab, called as the page calls them: what is sent, and that nothing gets lost in between."""
 
-import gc
 import time
 
 import gradio as gr
 import pytest
 
 from pipelines.errors import OutputError
-from studio.ui.compose_events import ComposeEvents, Shown
-from studio.ui.compose_layout import lay_out
+from studio.ui.compose_events import Shown
 from studio.ui.compose_views import Filters, Viewer
 from studio.ui.form import read_draft
 from studio.ui.stack import Strand
-from studio.ui.workspace import Workspace
 
 # Gradio leaves the event loop that it makes for a page to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 
 @pytest.fixture
-def events(quick_studio):
-    workspace = Workspace.open(quick_studio)
-    with gr.Blocks(analytics_enabled=False) as page:
-        events = ComposeEvents(lay_out(), workspace)
-        events.connect(page)
-    yield events
-    workspace.close()
-    del page
-    gc.collect()  # while the warnings about Gradio's loops are still ignored
+def events(quick_studio, connected_events):
+    with connected_events(quick_studio) as events:
+        yield events
 
 
 def fields(events, **changes):

@@ -1,6 +1,5 @@
 """The forecast beside the page's events: made when the stack changes or a person asks, and applied at a click."""
 
-import gc
 import re
 
 import gradio as gr
@@ -10,31 +9,22 @@ from pipelines.request import AdapterChoice
 from studio import forecasts as forecasts_module
 from studio.library import AdapterLibrary
 from studio.session import Studio
-from studio.ui.compose_events import ComposeEvents
-from studio.ui.compose_layout import lay_out
 from studio.ui.compose_views import Filters
 from studio.ui.form import read_draft
 from studio.ui.stack import Strand
-from studio.ui.workspace import Workspace
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # Gradio's loops
 UNEVEN = [Strand("owlet", 0.1), Strand("crown", 1.0)]
 
 
 @pytest.fixture(scope="module")
-def events(tiny_pocket, write_lora, tmp_path_factory):
+def events(tiny_pocket, write_lora, tmp_path_factory, connected_events):
     folder = tmp_path_factory.mktemp("forecast")
     write_lora(folder / "loras" / "owlet.safetensors", title="<b>Owlet</b>", category="character", seed=1)
     write_lora(folder / "loras" / "crown.safetensors", title="Crown", category="accessory", seed=2)
     studio = Studio(str(tiny_pocket), AdapterLibrary([folder / "loras"]), folder / "outputs", device="cpu")
-    workspace = Workspace.open(studio)
-    with gr.Blocks(analytics_enabled=False) as page:
-        events = ComposeEvents(lay_out(), workspace)
-        events.connect(page)
-    yield events
-    workspace.close()
-    del page
-    gc.collect()
+    with connected_events(studio) as events:
+        yield events
 
 
 def fields(events, **changes):
