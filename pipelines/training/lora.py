@@ -86,8 +86,8 @@ def train_lora(
     NAME.preview.png; numbers, samples, snapshots and the checkpoint go to `run_folder`, by default NAME.training.
     `cancelled` is asked after every step; when it says so, the run is saved and CancelledError raised. Ctrl-C in the
     main thread saves and raises KeyboardInterrupt. With `resume` a saved run goes on to the very bits that it would
-    have reached without the stop (on a CPU). `start` is a LoRA of the same rank to begin with instead of with nothing.
-    Raises TrainingError, SettingError, BaseModelError or OutputError.
+    have reached without the stop (on a CPU). `start` is a LoRA of the same rank to begin with instead of with nothing;
+    a run that is resumed has begun already. Raises TrainingError, SettingError, BaseModelError or OutputError.
     """
     if out.suffix != ".safetensors":
         raise TrainingError("the LoRA needs a file name", expected="one that ends in .safetensors", found=str(out))

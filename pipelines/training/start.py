@@ -16,13 +16,13 @@ from pipelines.training.attach import ADAPTER
 from pipelines.training.settings import LoraTraining
 
 
-def start_from(path: Path, pipe_target: BaseTarget, components: Mapping[str, nn.Module], settings: LoraTraining) -> str:
-    """Copy the LoRA at `path`, in any dialect, into the attached one, and return its SHA-256.
+def start_from(path: Path, target: BaseTarget, components: Mapping[str, nn.Module], settings: LoraTraining) -> None:
+    """Copy the LoRA at `path`, in any dialect, into the attached one.
 
-    TrainingError where it has layers that `settings` does not train, another rank or a DoRA's magnitudes; layers that
-    it lacks start as nothing. What the reader itself refuses stays its AdapterFileError or AdapterMatchError.
+    TrainingError where it has layers that `settings` does not train or another rank; layers that it lacks start as
+    nothing. A DoRA, and what the reader itself refuses, stay an AdapterMatchError or AdapterFileError.
     """
-    adapter = load_adapter(path, name=path.stem, target=pipe_target)
+    adapter = load_adapter(path, name=path.stem, target=target)
     adapter.check_additive()
     scale = settings.lora_alpha / settings.rank
     for component, factors in adapter.components.items():
@@ -42,7 +42,6 @@ def start_from(path: Path, pipe_target: BaseTarget, components: Mapping[str, nn.
             with torch.no_grad():
                 down.copy_(each.down.reshape(down.shape))
                 up.copy_((each.up / scale).reshape(up.shape))
-    return adapter.sha256
 
 
 def _layer(module: nn.Module, name: str, path: Path, settings: LoraTraining) -> nn.Module:
