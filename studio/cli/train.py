@@ -131,9 +131,10 @@ def _described(name: str, about: LoraDescription) -> LoraDescription:
 
 
 def _drawn(concept: str, count: int, seed: int) -> Iterable[Any]:
+    from studio.pocket.build.pictures import SIZE
     from studio.pocket.concepts import training_set
 
-    return training_set(concept, count, seed)
+    return training_set(concept, count, seed, SIZE)
 
 
 group.command("gate")(with_training_flags(gate, GateTraining))
