@@ -65,7 +65,7 @@ def overview(rows: Rows, results: str) -> str:
     lines += [
         "",
         f"Joint success by the {about['judge']} judge, n = {counts} pictures a cell, {about['sampling']}. "
-        f"{about['note'].capitalize()}.",
+        f"{about['note'][:1].upper()}{about['note'][1:]}.",
     ]
     sheets = [f"![sets of {k} LoRAs by every method]({RESULTS.name}/{results}_k{k}.png)" for k in sizes]
     return "\n".join([*lines, "", *sheets])
