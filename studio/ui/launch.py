@@ -111,7 +111,7 @@ def application(workspace: Workspace, host: str, auth: Auth | None) -> Any:
     from fastapi import FastAPI
 
     from studio.ui.page import build_page
-    from studio.ui.theme import FAVICON, STYLE_SHEET, theme
+    from studio.ui.theme import FAVICON, SCRIPT, STYLE_SHEET, theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(OwnPagesOnly, loopback_only=host in LOOPBACK)
@@ -134,4 +134,5 @@ def application(workspace: Workspace, host: str, auth: Auth | None) -> Any:
         app_kwargs={"docs_url": None, "redoc_url": None},
         theme=theme(),
         css_paths=[STYLE_SHEET],
+        head=f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>",
     )

@@ -3,12 +3,13 @@
 Models are trained on the latents of the shipped encoder, so a new encoder must stay near it: the squared distance to
 the old latents, in units of their spread, is part of the loss (`--anchor` times), and the decoder goes on learning to
 decode the old latents beside the new ones. What was trained on the old latents then still works, and learns the
-difference when it is trained on. Writes `DIR/vae`, `DIR/autoencoder_log.jsonl` and `DIR/autoencoder.json`, and with
+difference when it is trained on. `--encoder-blocks` and `--decoder-blocks` give it more blocks, which begin as the
+identity. The squared error counts by its logarithm per picture, as PSNR does. Writes `DIR/vae`, `DIR/autoencoder_log.jsonl` and `DIR/autoencoder.json`, and with
 `--ship` puts the autoencoder into the package and the log behind the package's.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,20 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderTiny
+from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from torch import Tensor
 
 from studio.pocket import base_path
 from studio.pocket.build import checkpoint
-from studio.pocket.build.autoencoder import LATENT_NOISE, crop, disguise, finish, material, options, psnr, to_tensor
+from studio.pocket.build.autoencoder import crop, disguise, finish, material, options, psnr, to_tensor
 from studio.pocket.build.pace import Pace
 from studio.pocket.build.ship import ship_autoencoder
 
 DISGUISED = 0.15  # of the batches
 OLD_SHARE = 0.25  # of a batch that is also decoded from the old latents
-PEAK = 2.5e-4
+LATENT_NOISE = 0.03
+PEAK = 3e-4
+LEAST_ERROR = 2e-4  # squared, of values in [-1, 1]: an even surface must not outweigh all else
 
 
 def batches(pictures: Tensor, batch: int, pace: Pace, first: int) -> Iterator[tuple[int, float, Tensor]]:
@@ -36,6 +40,41 @@ def batches(pictures: Tensor, batch: int, pace: Pace, first: int) -> Iterator[tu
         rows = torch.from_numpy(np.sort(rng.integers(len(pictures), size=batch))).to(pictures.device)
         x = crop(pictures[rows], pictures.shape[-1] // 2, rng).float() / 127.5 - 1
         yield step, rate, disguise(x, rng) if rng.random() < DISGUISED else x
+
+
+def grown(vae: Any, encoder_blocks: Sequence[int] | None, decoder_blocks: Sequence[int] | None) -> Any:
+    """The same function with so many blocks per level, first to last; a new block stands at the end of its level.
+
+    Raises ValueError for a level that would lose a block, or gain one without having any.
+    """
+    had = {"encoder": tuple(vae.config.num_encoder_blocks), "decoder": tuple(vae.config.num_decoder_blocks)}
+    wanted = {"encoder": tuple(encoder_blocks or had["encoder"]), "decoder": tuple(decoder_blocks or had["decoder"])}
+    counts = {f"num_{part}_blocks": blocks for part, blocks in wanted.items()}
+    new: Any = AutoencoderTiny.from_config({**vae.config, **counts})
+    for part, blocks in wanted.items():
+        pairs = list(zip(had[part], blocks, strict=True))
+        if any(more < before or (more > before == 0) for before, more in pairs):
+            raise ValueError(f"the {part} has {had[part]} blocks, which {blocks} does not extend")
+        old_layers, layers = list(getattr(vae, part).layers), list(getattr(new, part).layers)
+        is_block = [isinstance(layer, AutoencoderTinyBlock) for layer in old_layers]
+        for before, more in pairs:  # both lists are taken apart from their fronts, level by level
+            while not is_block[0]:
+                is_block.pop(0)
+                _copy(old_layers.pop(0), layers.pop(0))
+            for _ in range(before):
+                is_block.pop(0)
+                _copy(old_layers.pop(0), layers.pop(0))
+            for _ in range(more - before):
+                last = layers.pop(0).conv[-1]
+                torch.nn.init.zeros_(last.weight)
+                torch.nn.init.zeros_(last.bias)
+        for old_layer, layer in zip(old_layers, layers, strict=True):
+            _copy(old_layer, layer)
+    return new
+
+
+def _copy(source: torch.nn.Module, target: torch.nn.Module) -> None:
+    target.load_state_dict(source.state_dict())
 
 
 def drift(vae: Any, old: Any, pictures: np.ndarray) -> float:
@@ -92,7 +131,8 @@ def refine(
             y = vae.decode(inputs + LATENT_NOISE * torch.randn_like(inputs)).sample.float()
         error = y - torch.cat((x, x[:both]))
         apart = (z.float() - before.float()).square().mean() / spread
-        loss = 0.3 * error.abs().mean() + 4 * error.square().mean() + anchor * apart
+        squared = error.square().mean((1, 2, 3))
+        loss = 0.15 * error.abs().mean() + 0.025 * (squared + LEAST_ERROR).log().mean() + anchor * apart
         for group in optimizer.param_groups:
             group["lr"] = PEAK * rate
         accelerator.backward(loss)
@@ -110,6 +150,8 @@ def main() -> None:
     parser = options(__doc__, steps=1500, pictures=6000)
     parser.add_argument("--start", type=Path, default=base_path() / "vae", help="the autoencoder to go on from")
     parser.add_argument("--anchor", type=float, default=0.03, help="weight of the distance to the old latents")
+    parser.add_argument("--encoder-blocks", type=int, nargs=4, help="blocks per level from the finest grid")
+    parser.add_argument("--decoder-blocks", type=int, nargs=4, help="blocks per level from the coarsest grid")
     parser.add_argument("--ship", action="store_true", help="replace the autoencoder of the package")
     arguments = parser.parse_args()
     work: Path = arguments.work
@@ -117,6 +159,7 @@ def main() -> None:
     accelerator = Accelerator(mixed_precision=arguments.precision)
     pictures, fresh = material(arguments, accelerator.device)
     vae: Any = AutoencoderTiny.from_pretrained(arguments.start, torch_dtype=torch.float32)
+    vae = grown(vae, arguments.encoder_blocks, arguments.decoder_blocks)
     vae = vae.to(accelerator.device, memory_format=torch.channels_last).train()
     log = checkpoint.Log(work / "autoencoder_log.jsonl")
     pace = Pace(arguments.steps, arguments.seconds, warm_up=50, falling=1.0)

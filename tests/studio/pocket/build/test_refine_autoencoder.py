@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from studio.pocket.build import checkpoint
 from studio.pocket.build.autoencoder import finish, new_autoencoder, psnr
 from studio.pocket.build.pace import Pace
-from studio.pocket.build.refine_autoencoder import drift, refine
+from studio.pocket.build.refine_autoencoder import drift, grown, refine
 
 
 @pytest.fixture
@@ -55,3 +55,17 @@ def test_what_is_finished_keeps_the_scaling_factor(pictures: np.ndarray, tmp_pat
     finish(vae, pictures, tmp_path, rescale=True)
     assert (tmp_path / "vae" / "config.json").exists()
     assert vae.config.scaling_factor != new_autoencoder(8, 8, 4).config.scaling_factor
+
+
+def test_more_blocks_change_nothing_until_they_learn(pictures: np.ndarray) -> None:
+    vae = new_autoencoder(8, 8, 4)
+    more = grown(vae, (2, 1, 3, 5), (4, 3, 2, 2))
+    assert more.config.num_encoder_blocks == (2, 1, 3, 5)
+    assert sum(p.numel() for p in more.parameters()) > sum(p.numel() for p in vae.parameters())
+    assert drift(more, vae, pictures) == 0
+    assert psnr(more, pictures) == psnr(vae, pictures)
+
+
+def test_blocks_cannot_be_taken_away() -> None:
+    with pytest.raises(ValueError, match="does not extend"):
+        grown(new_autoencoder(8, 8, 4), (1, 1, 2, 2), None)
