@@ -4,8 +4,9 @@ Models are trained on the latents of the shipped encoder, so a new encoder must 
 the old latents, in units of their spread, is part of the loss (`--anchor` times), and the decoder goes on learning to
 decode the old latents beside the new ones. What was trained on the old latents then still works, and learns the
 difference when it is trained on. `--encoder-blocks` and `--decoder-blocks` give it more blocks, which begin as the
-identity. The squared error counts by its logarithm per picture, as PSNR does. Writes `DIR/vae`, `DIR/autoencoder_log.jsonl` and `DIR/autoencoder.json`, and with
-`--ship` puts the autoencoder into the package and the log behind the package's.
+identity. The squared error counts by its logarithm per picture, as PSNR does. Writes `DIR/vae`,
+`DIR/autoencoder_log.jsonl` and `DIR/autoencoder.json`, and with `--ship` puts the autoencoder into the package and the
+log behind the package's.
 """
 
 import copy
@@ -50,7 +51,8 @@ def grown(vae: Any, encoder_blocks: Sequence[int] | None, decoder_blocks: Sequen
     had = {"encoder": tuple(vae.config.num_encoder_blocks), "decoder": tuple(vae.config.num_decoder_blocks)}
     wanted = {"encoder": tuple(encoder_blocks or had["encoder"]), "decoder": tuple(decoder_blocks or had["decoder"])}
     counts = {f"num_{part}_blocks": blocks for part, blocks in wanted.items()}
-    new: Any = AutoencoderTiny.from_config({**vae.config, **counts})
+    kept = {name: value for name, value in vae.config.items() if name != "block_out_channels"}  # written, never read
+    new: Any = AutoencoderTiny.from_config({**kept, **counts})
     for part, blocks in wanted.items():
         pairs = list(zip(had[part], blocks, strict=True))
         if any(more < before or (more > before == 0) for before, more in pairs):
