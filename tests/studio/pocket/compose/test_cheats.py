@@ -1,4 +1,4 @@
-"""Cheats lose: what does not compose must score far below an honest picture."""
+"""Cheats lose before both judges: what does not compose must score far below an honest picture."""
 
 import numpy as np
 import pytest
@@ -7,14 +7,15 @@ from studio.pocket.compose.ceilings import true_renders
 from studio.pocket.compose.cheats import CHEATS
 from studio.pocket.compose.scoring import score
 from studio.pocket.compose.sets import LoraSet, sets_of
-from studio.pocket.judge import Judge, shipped_judge
+from studio.pocket.judge import Judge, sealed_judge, shipped_judge
 
 SEEDS = 2
+JUDGES = {"development": shipped_judge, "sealed": sealed_judge}
 
 
-@pytest.fixture(scope="module")
-def judge() -> Judge:
-    return shipped_judge()
+@pytest.fixture(scope="module", params=JUDGES)
+def judge(request: pytest.FixtureRequest) -> Judge:
+    return JUDGES[request.param]()
 
 
 @pytest.fixture(scope="module")
