@@ -8,11 +8,12 @@ as it was before either, and the later answer could be shown first. Each takes m
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 
@@ -28,6 +29,7 @@ from studio.ui.form import random_seed, read_draft, read_form, request_of_one, s
 from studio.ui.gallery import restored_notice
 from studio.ui.recipes import RECIPES
 from studio.ui.stack import Strand, edited, read_stack, toggled, with_word, write_stack
+from studio.ui.undo import Past, remembered
 from studio.ui.words_view import replaced
 from studio.ui.workspace import Workspace
 
@@ -56,6 +58,7 @@ class ComposeEvents:
         self.strands = gr.State([])
         self.filters = gr.State(Filters())
         self.viewer = gr.State(Viewer())
+        self.past = gr.State(())
         self.shown = gr.State(Shown())
         self.kept_stack = gr.BrowserState([], storage_key="loom.stack", secret=STORAGE_SECRET)
         self.kept_form = gr.BrowserState({}, storage_key="loom.form", secret=STORAGE_SECRET)
@@ -71,6 +74,8 @@ class ComposeEvents:
         form_outputs = [*self.fields, *stack_outputs, view.banner]
         width, height = view.controls["width"], view.controls["height"]
         context = [self.strands, self.filters, prompt, method, width, height]
+        undo_outputs, before = [self.past, view.undo], [self.past, self.strands]
+        whole_before = [*before, *self.fields]
 
         page.load(
             self._guarded(self.opened),
@@ -86,16 +91,16 @@ class ComposeEvents:
             **IN_ORDER,
         )
         view.shelf.act(
-            self._guarded(self.shelf_used),
-            context,
-            [*stack_outputs, self.filters, prompt, view.search, view.banner],
+            self._guarded(self._undoable(self.shelf_used)),
+            [*context, *before],
+            [*stack_outputs, self.filters, prompt, view.search, view.banner, *undo_outputs],
             trigger_mode="multiple",
             **IN_ORDER,
         )
         view.stack.act(
-            self._guarded(self.stack_used),
-            context,
-            [*stack_outputs, prompt, view.banner],
+            self._guarded(self._undoable(self.stack_used)),
+            [*context, *before],
+            [*stack_outputs, prompt, view.banner, *undo_outputs],
             trigger_mode="multiple",
             **IN_ORDER,
         )
@@ -108,9 +113,18 @@ class ComposeEvents:
             **IN_ORDER,
         )
         self.forecast.connect()
-        view.forecast.act(self._guarded(self.remedy_used), context, form_outputs, **IN_ORDER)
+        view.undo.click(
+            self._guarded(self.undone),
+            [self.past, *context[1:]],
+            [*form_outputs, *undo_outputs],
+            trigger_mode="multiple",
+            **IN_ORDER,
+        )
+        remedy_used = self._guarded(self._undoable(self.remedy_used, form=True))
+        view.forecast.act(remedy_used, [*context, *whole_before], [*form_outputs, *undo_outputs], **IN_ORDER)
         view.words.act(self._guarded(self.word_replaced), [prompt], [prompt, view.banner], **IN_ORDER)
-        view.recipes.act(self._guarded(self.recipe_used), [self.filters], form_outputs, **IN_ORDER)
+        recipe_used = self._guarded(self._undoable(self.recipe_used, form=True))
+        view.recipes.act(recipe_used, [self.filters, *whole_before], [*form_outputs, *undo_outputs], **IN_ORDER)
         view.dice.click(random_seed, None, view.controls["seed"], **IN_ORDER)
         gr.on(
             [view.generate.click, prompt.submit],
@@ -123,13 +137,16 @@ class ComposeEvents:
         view.timer.tick(self._guarded(self.ticked), [self.shown, self.viewer], job_outputs, **IN_ORDER)
         for area in (view.gallery, view.stage):
             area.act(
-                self._guarded(self.gallery_used),
-                [self.viewer, self.filters],
-                [view.gallery, self.viewer, *form_outputs],
+                self._guarded(self._undoable(self.gallery_used, form=True)),
+                [self.viewer, self.filters, *whole_before],
+                [view.gallery, self.viewer, *form_outputs, *undo_outputs],
                 **IN_ORDER,
             )
         view.picture.upload(
-            self._guarded(self.picture_dropped), [view.picture, self.filters], [view.picture, *form_outputs], **IN_ORDER
+            self._guarded(self._undoable(self.picture_dropped, form=True)),
+            [view.picture, self.filters, *whole_before],
+            [view.picture, *form_outputs, *undo_outputs],
+            **IN_ORDER,
         )
         view.banner.act(lambda: "", None, view.banner, **IN_ORDER)
         gr.on(
@@ -226,6 +243,19 @@ class ComposeEvents:
         shown = self._stack(strands, filters, prompt, values.get("method", method), proportions_of(width, height))
         return {**self._form(values), **shown}
 
+    def undone(self, past: Past, filters: Filters, prompt: str, method: str, width: object, height: object) -> Updates:
+        """The stack, and the form where that was replaced, as they were before the last change to the stack."""
+        if not past:
+            return {}
+        *earlier, last = past
+        values = {"prompt": prompt, "method": method, "width": width, "height": height, **(last.form or {})}
+        proportions = proportions_of(values["width"], values["height"])
+        return {
+            **self._form(dict(last.form or {})),
+            **self._stack(last.strands, filters, values["prompt"], values["method"], proportions),
+            **self._undo(tuple(earlier)),
+        }
+
     def text_changed(self, prompt: str, strands: list[Strand], method: str, width: object, height: object) -> Updates:
         stack = self.views.stack(strands, prompt, method, proportions_of(width, height))
         return {self.view.words: self.views.words(prompt), self.view.stack: stack}
@@ -315,6 +345,30 @@ class ComposeEvents:
             self.view.stack: self.views.stack(strands, prompt, method, proportions),
             self.view.shelf: self.views.shelf(strands, filters),
         }
+
+    def _undo(self, past: Past) -> Updates:
+        return {self.past: past, self.view.undo: gr.Button(interactive=bool(past))}
+
+    def _undoable(self, handler: Callable[..., Updates], *, form: bool = False) -> Callable[..., Updates]:
+        """The handler, whose change to the stack can be taken back, and to the form as well with `form`.
+
+        Its inputs are followed by the past, the stack, and with `form` the form's fields.
+        """
+        more = 2 + len(self.fields) * form
+
+        @functools.wraps(handler)
+        def undoable(*arguments: Any) -> Updates:
+            (past, strands, *fields), own = arguments[-more:], arguments[:-more]
+            updates = handler(*own)
+            if self.strands not in updates:
+                return updates
+            values = dict(zip(self.names, fields, strict=True)) if form else None
+            return {**updates, **self._undo(remembered(past, strands, values))}
+
+        shown = inspect.signature(handler)
+        extra = [inspect.Parameter(f"before_{i}", inspect.Parameter.POSITIONAL_OR_KEYWORD) for i in range(more)]
+        cast("Any", undoable).__signature__ = shown.replace(parameters=[*shown.parameters.values(), *extra])
+        return undoable  # Gradio counts the parameters, and finds the place of the event among them
 
     def _form(self, values: dict[str, Any]) -> Updates:
         controls = {**self.view.controls, "new_seed": self.view.new_seed}

@@ -26,6 +26,7 @@ class ComposeLayout:
     recipes: gr.HTML
     words: gr.HTML
     stack: gr.HTML
+    undo: gr.Button
     forecast: gr.HTML
     dice: gr.Button
     generate: gr.Button
@@ -56,7 +57,9 @@ def lay_out() -> ComposeLayout:
                 elem_id="loom-prompt",
             )
             words, recipes = _view("loom-words-area"), _view("loom-recipes")
-            gr.HTML("<h2>Stack</h2>", apply_default_css=False)
+            with gr.Row(elem_id="loom-stack-head"):
+                gr.HTML("<h2>Stack</h2>", apply_default_css=False)
+                undo = gr.Button("↶ Undo", size="sm", elem_id="loom-undo", interactive=False, min_width=80, scale=0)
             stack, forecast = _view("loom-stack"), _view("loom-forecast")
             method = build_method_form()
             controls, new_seed, dice = _sampling()
@@ -84,6 +87,7 @@ def lay_out() -> ComposeLayout:
         recipes=recipes,
         words=words,
         stack=stack,
+        undo=undo,
         forecast=forecast,
         dice=dice,
         generate=generate,

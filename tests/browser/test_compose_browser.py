@@ -234,6 +234,18 @@ def test_quick_clicks_are_all_counted(page):
     page.wait_for_function("() => document.querySelectorAll('.loom-row').length === 3")
 
 
+def test_a_click_takes_back_what_was_done_to_the_stack(page):
+    pick(page, "owlet", "crown")
+    page.click('.loom-row[data-name="owlet"] [data-action=remove]')
+    page.wait_for_function("() => document.querySelectorAll('.loom-row').length === 1")
+    page.click("#loom-undo")
+    page.wait_for_selector('.loom-row[data-name="owlet"]')
+    for left in (1, 0):
+        page.click("#loom-undo")
+        page.wait_for_function("left => document.querySelectorAll('.loom-row').length === left", arg=left)
+    page.wait_for_selector("#loom-undo:disabled")
+
+
 def test_hostile_texts_are_shown_as_they_are(page):
     pick(page, "attack")
     title = page.locator('.loom-row[data-name="attack"] .loom-title').inner_text()

@@ -28,6 +28,7 @@ from studio.results import RESULTS, Row, proportion, write_results
 LINES = {"subject": 0.90, "colour": 0.95, "background": 0.95, "style": 0.85}
 MAIN = tuple(LINES)
 PSNR_LINE = 30.0
+JOINT = {"development": {"seen": 0.75}, "sealed": {"seen": 0.9, "withheld": 0.8}}
 
 
 def main() -> None:
@@ -84,11 +85,9 @@ def judged(name: str, split: str, judge: Judge, pictures: NDArray[np.uint8], sce
     lines = LINES if split == "seen" else {}
     rows = [proportion([r[f] for r in right], judge=name, split=split, factor=f, line=lines.get(f)) for f in JUDGED]
     main, every = [all(r[f] for f in MAIN) for r in right], [all(r.values()) for r in right]
-    rows.append(
-        proportion(main, judge=name, split=split, factor="+".join(MAIN), line=0.75 if split == "seen" else None)
-    )
-    line = {"seen": 0.9, "withheld": 0.8}[split] if name == "sealed" else None
-    rows.append(proportion(every, judge=name, split=split, factor="all", line=line))
+    line = JOINT[name].get(split)
+    rows.append(proportion(main, judge=name, split=split, factor="+".join(MAIN), line=line))
+    rows.append(proportion(every, judge=name, split=split, factor="all", line=line if name == "sealed" else None))
     if name == "development":
         shown = range(min(48, len(pictures)))
         verdicts = [[_label(f, found[i][f], right[i][f]) for f in MAIN] for i in shown]

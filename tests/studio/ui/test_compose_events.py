@@ -10,6 +10,7 @@ from studio.ui.compose_events import Shown
 from studio.ui.compose_views import Filters, Viewer
 from studio.ui.form import read_draft
 from studio.ui.stack import Strand
+from studio.ui.undo import MOST, remembered
 
 # Gradio leaves the event loop that it makes for a page to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
@@ -119,3 +120,50 @@ def test_nonsense_from_a_browser_changes_nothing(events, data):
     assert events._guarded(events.gallery_used)(
         Viewer(), Filters(), gr.EventData(None, {"action": "use", "name": "../x"})
     )
+
+
+def press(events, handler, own, strands, data, past=(), form=None):
+    """Press as the page does: Gradio puts the event behind the handler's own inputs, the past and the form follow."""
+    more = () if form is None else form
+    return events._undoable(handler, form=form is not None)(*own, gr.EventData(None, data), past, strands, *more)
+
+
+def test_changes_of_the_stack_are_taken_back_one_by_one(events):
+    stack, past = [Strand("owlet"), Strand("crown", 0.5)], ()
+    seen = [stack]
+    for data in ({"action": "up", "row": "1"}, {"action": "remove", "row": "0"}):
+        own = (stack, Filters(), "x", "merge", None, None)
+        updates = press(events, events.stack_used, own, stack, data, past)
+        stack, past = updates[events.strands], updates[events.past]
+        assert updates[events.view.undo].interactive
+        seen.append(stack)
+    for expected in reversed(seen[:-1]):
+        updates = events.undone(past, Filters(), "x", "merge", None, None)
+        past = updates[events.past]
+        assert updates[events.strands] == expected
+        assert events.view.controls["prompt"] not in updates  # what was written meanwhile stays
+    assert not updates[events.view.undo].interactive
+    assert events.undone(past, Filters(), "x", "merge", None, None) == {}
+
+
+def test_a_recipe_is_taken_back_with_what_it_did_to_the_form(events):
+    form = fields(events, prompt="my own words", method="switch")
+    updates = press(events, events.recipe_used, (Filters(),), [Strand("owlet")], {"value": "0"}, form=form)
+    assert updates[events.view.controls["prompt"]] != "my own words"
+    back = events.undone(updates[events.past], Filters(), "another", "merge", None, None)
+    assert back[events.view.controls["prompt"]] == "my own words"
+    assert back[events.view.controls["method"]] == "switch"
+    assert back[events.strands] == [Strand("owlet")]
+
+
+def test_what_leaves_the_stack_alone_leaves_the_past_alone(events):
+    own = ([], Filters(), "a cat", "merge", None, None)
+    assert events.past not in press(events, events.shelf_used, own, [], {"action": "category", "value": "style"})
+
+
+def test_the_past_has_an_end():
+    past = ()
+    for strength in range(MOST + 3):
+        past = remembered(past, [Strand("owlet", strength)])
+    assert len(past) == MOST
+    assert past[0].strands == (Strand("owlet", 3),)

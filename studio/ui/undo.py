@@ -1,0 +1,27 @@
+"""Undo in the Compose tab: what the stack was before its last changes, and the form where a change replaced it too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from studio.ui.stack import Strand
+
+MOST = 50  # changes that can be taken back
+
+
+@dataclass(frozen=True)
+class Before:
+    """The stack before a change, and the form's values by name, or None where the change left the form alone."""
+
+    strands: tuple[Strand, ...]
+    form: Mapping[str, Any] | None = None
+
+
+Past = tuple[Before, ...]  # the oldest first
+
+
+def remembered(past: Past, strands: Sequence[Strand], form: Mapping[str, Any] | None = None) -> Past:
+    """The past with one more moment; the oldest is forgotten beyond `MOST`."""
+    return (*past, Before(tuple(strands), form))[-MOST:]
