@@ -53,6 +53,7 @@ def shallow_of(model: nn.Module, branch: int) -> Shallow:
 
 class ShallowUNet(Shallow):
     def __init__(self, unet: Any, branch: int) -> None:
+        self._unet = unet
         first, last = unet.down_blocks[0], unet.up_blocks[-1]
         kept = min(branch + 1, len(first.resnets))  # resnets of the first down block that are computed
         entry = len(first.resnets) - kept  # resnet of the last up block that meets the features
@@ -99,14 +100,26 @@ class ShallowUNet(Shallow):
 
             return forward
 
+        def without_deep_residuals(unet: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            """Those of a T2I-Adapter are added in place behind a block, where a stand-in has nothing of their shape."""
+            residuals = kwargs.get("down_intrablock_additional_residuals")
+            if residuals:
+                deeper = [deep.new_zeros(1, 1, 1, 1) for _ in residuals[1:]]
+                kwargs = {**kwargs, "down_intrablock_additional_residuals": [residuals[0], *deeper]}
+            return args, kwargs
+
         stand_ins: dict[nn.Module, Callable[..., Any]] = dict.fromkeys(self._identities, nothing)
         stand_ins |= dict.fromkeys(self._attentions, no_attention)
         stand_ins |= {block: no_block(block) for block in self._deep_down}
         stand_ins[self._before_last_up] = recorded
         if self._last_skipped is not None:
             stand_ins[self._last_skipped] = recorded
-        with standing_in(stand_ins):
-            yield
+        hook = self._unet.register_forward_pre_hook(without_deep_residuals, with_kwargs=True)
+        try:
+            with standing_in(stand_ins):
+                yield
+        finally:
+            hook.remove()
 
 
 class ShallowTransformer(Shallow):

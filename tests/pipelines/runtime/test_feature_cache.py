@@ -50,6 +50,31 @@ def test_replaying_what_was_recorded_is_the_full_pass(pipe, draw, branch, width)
     assert forwards(model) == before
 
 
+@pytest.mark.parametrize("branch", [0, 1])
+def test_residuals_of_a_t2i_adapter_are_replayed_with_the_rest(pipes, draw, branch):
+    unet, call = pipes("sd15").unet, calls_of(pipes("sd15"), draw, num_inference_steps=1)[0]
+    batch, _, height, width = call["sample"].shape
+    generator = torch.Generator().manual_seed(3)
+    residuals = [
+        torch.randn(batch, channels, height >> level, width >> level, generator=generator)
+        for level, channels in enumerate(unet.config.block_out_channels)
+    ]
+    shallow, features = shallow_of(unet, branch), {}
+
+    def predicted():
+        return unet(**call, down_intrablock_additional_residuals=[each.clone() for each in residuals])[0]
+
+    with torch.no_grad():
+        without, plain = unet(**call)[0], predicted()
+        with shallow.recording(features):
+            predicted()
+        with shallow.replaying(features):
+            replayed = predicted()
+        assert torch.equal(predicted(), plain)  # nothing of the replay is left behind
+    assert torch.equal(replayed, plain)
+    assert not torch.equal(plain, without)
+
+
 def test_a_replay_at_another_step_sees_the_new_sample(pipe, draw, error_of):
     model, (first, second, *_) = model_of(pipe), calls_of(pipe, draw)
     shallow, features = shallow_of(model, 0), {}
