@@ -73,7 +73,7 @@
         return new Response(body, {status: response.status, headers: response.headers});
     };
 
-    window.fetch = (...call) => {
+    window.fetch = async (...call) => {
         const {pathname, origin} = address(call[0]);
         if (origin === location.origin && pathname.endsWith('/queue/join')) return joined(...call);
         if (origin === location.origin && pathname.endsWith('/queue/data')) return listening(...call);
