@@ -126,6 +126,27 @@ def adapters_table() -> str:
     )
 
 
+def forecast_table() -> str:
+    lines = ["| predicts | from | LoRAs | value | line | held-out sets |", "|---|---|---|---|---|---|"]
+    for row in rows_of("forecast"):
+        if row["what"] != "about":
+            lines.append(
+                f"| {row['what']} | {row['predictor']} | {row['k'] or 'any'} | {figure(row)} | {verdict(row)} "
+                f"| {row['n']} |"
+            )
+    return "\n".join(lines)
+
+
+def linearity_table() -> str:
+    lines = ["| LoRA or set | what | moved | value | line | n |", "|---|---|---|---|---|---|"]
+    for row in rows_of("lion_linearity"):
+        of = row.get("adapter") or f"{row['set']}, {row['attribute']}"
+        moved = row["swept"] if row["what"] == "cross-talk" else f"{row['slider']} slider"
+        line = verdict(row).replace("≥", "<") if row["what"] == "cross-talk" else verdict(row)
+        lines.append(f"| {of} | {row['what']} | {moved} | {figure(row)} | {line} | {row['n']} |")
+    return "\n".join(lines)
+
+
 def training_summary() -> str:
     """A line for every training of the logs: a refinement begins its own clock."""
     lines = []
@@ -235,6 +256,22 @@ Random samples of withheld pairs, combinations that training never showed:
 {adapters_table()}
 
 ![two pictures without each LoRA, six with it](results/pocket_adapters.png)
+
+## The forecast of the doctor
+
+How well `loom doctor` tells, from the weights alone, that a picture of a set by `merge` will lack a concept. Fitted on
+the tuning sets of PocketCompose, measured on its test sets: the area under the curve over pictures, and Spearman's rank
+correlation over sets.
+
+{forecast_table()}
+
+## Sliders
+
+How straight the effect of a LoRA follows its calibrated slider and its plain strength (R², the effects measured on other
+prompts and seeds than the calibration), and cross-talk under `lion`: the largest change of one LoRA's attribute while
+the slider of the other moves from 0 to 1, as a share of its own range. Few pictures each, so the intervals are wide.
+
+{linearity_table()}
 """
 
 
