@@ -50,10 +50,17 @@ def test_it_is_made_once_and_tells_what_it_does_not_know(events):
     assert "&lt;b&gt;Owlet&lt;/b&gt;" in view
     assert "<b>Owlet" not in view
     assert "loom-shares" in view
-    assert "Not calibrated" in view
+    assert re.search(r"About \d+% of pictures by Merge would lack a concept", view)
     assert "Told for Merge" not in view
     (again,) = shown(events, [Strand("owlet"), Strand("crown", 0.9)], method="switch")
     assert "Told for Merge" in again
+
+
+def test_without_a_fitted_model_it_says_nothing_of_pictures(events, monkeypatch, tmp_path):
+    monkeypatch.setattr("studio.doctor.forecast_path", lambda: tmp_path / "none.json")
+    view = shown(events, [Strand("owlet", 0.7), Strand("crown", 0.8)])[-1]
+    assert "Not calibrated" in view
+    assert "would lack a concept" not in view
 
 
 def test_a_remedy_is_one_click(events):
