@@ -267,9 +267,9 @@ correlation over sets.
 
 ## Sliders
 
-How straight the effect of a LoRA follows its calibrated slider and its plain strength (R², the effects measured on other
-prompts and seeds than the calibration), and cross-talk under `lion`: the largest change of one LoRA's attribute while
-the slider of the other moves from 0 to 1, as a share of its own range. Few pictures each, so the intervals are wide.
+How straight the effect of a LoRA follows its calibrated slider and its plain strength (R², the effects measured on
+other prompts and seeds than the calibration), and cross-talk under `lion`: the largest change of one LoRA's attribute
+while the slider of the other moves from 0 to 1, as a share of its own range. Few pictures, so the intervals are wide.
 
 {linearity_table()}
 """
