@@ -29,7 +29,7 @@ from studio.ui.form import random_seed, read_draft, read_form, request_of_one, s
 from studio.ui.gallery import restored_notice
 from studio.ui.recipes import RECIPES
 from studio.ui.stack import Strand, edited, read_stack, toggled, with_word, write_stack
-from studio.ui.undo import Past, remembered
+from studio.ui.undo import Past, differs, remembered
 from studio.ui.words_view import replaced
 from studio.ui.workspace import Workspace
 
@@ -360,7 +360,7 @@ class ComposeEvents:
         def undoable(*arguments: Any) -> Updates:
             (past, strands, *fields), own = arguments[-more:], arguments[:-more]
             updates = handler(*own)
-            if self.strands not in updates:
+            if self.strands not in updates or not (form or differs(strands, updates[self.strands])):
                 return updates
             values = dict(zip(self.names, fields, strict=True)) if form else None
             return {**updates, **self._undo(remembered(past, strands, values))}

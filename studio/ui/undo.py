@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from studio.ui.stack import Strand
@@ -25,3 +25,8 @@ Past = tuple[Before, ...]  # the oldest first
 def remembered(past: Past, strands: Sequence[Strand], form: Mapping[str, Any] | None = None) -> Past:
     """The past with one more moment; the oldest is forgotten beyond `MOST`."""
     return (*past, Before(tuple(strands), form))[-MOST:]
+
+
+def differs(one: Sequence[Strand], other: Sequence[Strand]) -> bool:
+    """Whether two stacks draw something else; a row that was only folded or unfolded is no change to take back."""
+    return [replace(each, unfolded=False) for each in one] != [replace(each, unfolded=False) for each in other]

@@ -161,6 +161,14 @@ def test_what_leaves_the_stack_alone_leaves_the_past_alone(events):
     assert events.past not in press(events, events.shelf_used, own, [], {"action": "category", "value": "style"})
 
 
+@pytest.mark.parametrize("data", [{"action": "fold", "row": "0"}, {"action": "up", "row": "0"}])
+def test_what_draws_the_same_is_no_step_of_the_past(events, data):
+    stack = [Strand("owlet"), Strand("crown")]
+    updates = press(events, events.stack_used, (stack, Filters(), "x", "merge", None, None), stack, data)
+    assert events.strands in updates
+    assert events.past not in updates
+
+
 def test_the_past_has_an_end():
     past = ()
     for strength in range(MOST + 3):
