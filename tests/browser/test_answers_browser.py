@@ -14,7 +14,9 @@ SERVER = """
     window.listened = 0;
     window.fetch = async (input) => {
         const url = typeof input === 'string' ? input : input.url;
-        if (url.includes('/queue/join')) return new Response(JSON.stringify({event_id: url.split('#')[1]}));
+        const id = url.split('#')[1];
+        if (id && id === window.held) await new Promise((release) => { window.release = release; });
+        if (url.includes('/queue/join')) return new Response(JSON.stringify({event_id: id}));
         if (!url.includes('/queue/data')) return new Response('elsewhere');
         const parts = streams[window.listened++].map((message) => new TextEncoder().encode(message));
         return new Response(new ReadableStream({
@@ -27,6 +29,19 @@ READ = """
 async (ids) => {
     for (const id of ids) await (await fetch('/queue/join#' + id)).json();
     return (await (await fetch('/queue/data?session_hash=s')).text()).split('\\n\\n').filter(Boolean);
+}
+"""
+
+# The event `held` is sent, but what the server says to that arrives only after the stream has been read.
+READ_FIRST = """
+async (held) => {
+    window.held = held;
+    const sent = fetch('/queue/join#' + held);
+    const read = await (await fetch('/queue/data?session_hash=s')).text();
+    window.release();
+    await (await sent).json();
+    window.held = null;
+    return read.split('\\n\\n').filter(Boolean);
 }
 """
 
@@ -48,10 +63,10 @@ def read(browser, studio_page):
     page = browser.new_page()
     page.goto(studio_page.server.url + "gradio_api/startup-events")  # the origin, without the studio's page
 
-    def read(streams, ids):
+    def read(streams, ids, script=READ):
         page.evaluate(SERVER, streams)
         page.evaluate(SCRIPT.read_text())
-        return [json.loads(line.removeprefix("data: ")) for line in page.evaluate(READ, ids)]
+        return [json.loads(line.removeprefix("data: ")) for line in page.evaluate(script, ids)]
 
     read.page = page
     yield read
@@ -71,6 +86,19 @@ def test_a_stream_that_answers_everything_is_passed_on_as_it_is(read):
 def test_an_event_sent_while_the_stream_ends_is_still_answered(read):
     found = read([[completed("a"), CLOSE], [completed("b"), CLOSE]], ["a", "b"])
     assert said(found) == [("process_completed", "a"), ("process_completed", "b"), ("close_stream", None)]
+    assert read.page.evaluate("() => window.listened") == 2
+
+
+def test_an_event_whose_sending_is_not_confirmed_yet_is_waited_for(read):
+    found = read([[CLOSE], [completed("b")]], "b", READ_FIRST)
+    assert said(found) == [("process_completed", "b")]
+    assert read.page.evaluate("() => window.listened") == 2
+
+
+def test_an_answer_before_the_confirmation_is_not_waited_for_again(read):
+    read([[completed("a")], [CLOSE]], "a", READ_FIRST)
+    again = read.page.evaluate("async () => (await fetch('/queue/data?session_hash=s')).text()")
+    assert "close_stream" in again
     assert read.page.evaluate("() => window.listened") == 2
 
 

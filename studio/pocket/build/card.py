@@ -27,7 +27,7 @@ def figure(row: dict[str, Any]) -> str:
 def verdict(row: dict[str, Any]) -> str:
     if row["line"] is None:
         return ""
-    sign = "<" if row.get("lora") == "without" else "≥"
+    sign = "<" if row.get("lora") == "without" or row.get("what") == "cross-talk" else "≥"
     return f"{sign} {row['line']} {'holds' if row['holds'] else '**missed**'}"
 
 
@@ -142,8 +142,7 @@ def linearity_table() -> str:
     for row in rows_of("lion_linearity"):
         of = row.get("adapter") or f"{row['set']}, {row['attribute']}"
         moved = row["swept"] if row["what"] == "cross-talk" else f"{row['slider']} slider"
-        line = verdict(row).replace("≥", "<") if row["what"] == "cross-talk" else verdict(row)
-        lines.append(f"| {of} | {row['what']} | {moved} | {figure(row)} | {line} | {row['n']} |")
+        lines.append(f"| {of} | {row['what']} | {moved} | {figure(row)} | {verdict(row)} | {row['n']} |")
     return "\n".join(lines)
 
 

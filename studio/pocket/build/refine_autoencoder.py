@@ -29,7 +29,7 @@ from studio.pocket.build.ship import ship_autoencoder
 
 DISGUISED = 0.15  # of the batches
 OLD_SHARE = 0.25  # of a batch that is also decoded from the old latents
-LATENT_NOISE = 0.03
+LATENT_NOISE = 0.03  # the first training, with more of it, has made the decoder forgiving
 PEAK = 3e-4
 LEAST_ERROR = 2e-4  # squared, of values in [-1, 1]: an even surface must not outweigh all else
 
