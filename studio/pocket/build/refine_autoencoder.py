@@ -3,13 +3,13 @@
 Models are trained on the latents of the shipped encoder, so a new encoder must stay near it: the squared distance to
 the old latents, in units of their spread, is part of the loss (`--anchor` times), and the decoder goes on learning to
 decode the old latents beside the new ones. What was trained on the old latents then still works, and learns the
-difference when it is trained on. `--encoder-blocks` and `--decoder-blocks` give it more blocks, which begin as the
+difference when it is trained on. `--old` names the autoencoder whose latents are meant when a run begins from another
+one, as a second run in a row does. `--encoder-blocks` and `--decoder-blocks` give it more blocks, which begin as the
 identity. The squared error counts by its logarithm per picture, as PSNR does. Writes `DIR/vae`,
 `DIR/autoencoder_log.jsonl` and `DIR/autoencoder.json`, and with `--ship` puts the autoencoder into the package and the
 log behind the package's.
 """
 
-import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,7 @@ def drift(vae: Any, old: Any, pictures: np.ndarray) -> float:
 def refine(
     accelerator: Accelerator,
     vae: Any,
+    old: Any,
     pictures: Tensor,
     fresh: np.ndarray,
     pace: Pace,
@@ -99,8 +100,7 @@ def refine(
     log: checkpoint.Log,
     every: int = 100,
 ) -> None:
-    """Train the autoencoder on; resumes from `path`. `pictures` uint8 [n 3 h w] lie on the device."""
-    old = copy.deepcopy(vae).eval().requires_grad_(False)
+    """Train `vae` on, near the latents of `old`; resumes from `path`. `pictures` uint8 [n 3 h w] lie on the device."""
     with torch.no_grad():
         spread = float(old.encode(to_tensor(fresh).to(accelerator.device)).latents.var())
     optimizer: Any = torch.optim.AdamW(vae.parameters(), lr=PEAK, betas=(0.9, 0.99), weight_decay=0.0)
@@ -151,6 +151,7 @@ def refine(
 def main() -> None:
     parser = options(__doc__, steps=1500, pictures=6000)
     parser.add_argument("--start", type=Path, default=base_path() / "vae", help="the autoencoder to go on from")
+    parser.add_argument("--old", type=Path, help="the autoencoder whose latents stay known; the one of --start if absent")
     parser.add_argument("--anchor", type=float, default=0.03, help="weight of the distance to the old latents")
     parser.add_argument("--encoder-blocks", type=int, nargs=4, help="blocks per level from the finest grid")
     parser.add_argument("--decoder-blocks", type=int, nargs=4, help="blocks per level from the coarsest grid")
@@ -161,12 +162,14 @@ def main() -> None:
     accelerator = Accelerator(mixed_precision=arguments.precision)
     pictures, fresh = material(arguments, accelerator.device)
     vae: Any = AutoencoderTiny.from_pretrained(arguments.start, torch_dtype=torch.float32)
+    old: Any = AutoencoderTiny.from_pretrained(arguments.old or arguments.start, torch_dtype=torch.float32)
+    old = old.to(accelerator.device, memory_format=torch.channels_last).eval().requires_grad_(False)
     vae = grown(vae, arguments.encoder_blocks, arguments.decoder_blocks)
     vae = vae.to(accelerator.device, memory_format=torch.channels_last).train()
     log = checkpoint.Log(work / "autoencoder_log.jsonl")
     pace = Pace(arguments.steps, arguments.seconds, warm_up=50, falling=1.0)
     path = work / "autoencoder_refined.ckpt"
-    refine(accelerator, vae, pictures, fresh[:50], pace, arguments.batch, arguments.anchor, path, log)
+    refine(accelerator, vae, old, pictures, fresh[:50], pace, arguments.batch, arguments.anchor, path, log)
     finish(vae, fresh, work, rescale=False)  # the scaling factor stays: the models know it
     if arguments.ship:
         ship_autoencoder(work / "vae", base_path() / "vae")

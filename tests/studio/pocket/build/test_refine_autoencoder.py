@@ -22,13 +22,12 @@ def pictures() -> np.ndarray:
 def refined(pictures: np.ndarray, steps: int, anchor: float, path: Path):
     torch.manual_seed(0)
     vae = new_autoencoder(8, 8, 4)
-    before = {name: value.clone() for name, value in vae.state_dict().items()}
+    old = new_autoencoder(8, 8, 4)
+    old.load_state_dict(vae.state_dict())
     shown = torch.from_numpy(pictures).permute(0, 3, 1, 2)
     log = checkpoint.Log(path / "log.jsonl")
     pace = Pace(steps, warm_up=1, falling=1.0)
-    refine(Accelerator(cpu=True), vae, shown, pictures, pace, 4, anchor, path / "run.ckpt", log, every=10)
-    old = new_autoencoder(8, 8, 4)
-    old.load_state_dict(before)
+    refine(Accelerator(cpu=True), vae, old, shown, pictures, pace, 4, anchor, path / "run.ckpt", log, every=10)
     return vae, old
 
 
