@@ -153,9 +153,18 @@ def training_summary() -> str:
         log = [json.loads(line) for line in (base_path() / f"{name}_log.jsonl").read_text().splitlines()]
         refined = [entry for entry in log if entry.get("phase") == "refined"]
         lines.append(_trained(title, [entry for entry in log if entry not in refined], "one GPU"))
-        if refined:
-            lines.append(_trained(f"{title}, refined", refined, "one CPU core"))
+        lines += [_trained(f"{title}, refined", run, "a CPU") for run in _runs(refined)]
     return "\n".join(lines)
+
+
+def _runs(log: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The log cut where the steps begin anew."""
+    runs: list[list[dict[str, Any]]] = []
+    for entry in log:
+        if not runs or entry["step"] <= runs[-1][-1]["step"]:
+            runs.append([])
+        runs[-1].append(entry)
+    return runs
 
 
 def _trained(title: str, log: Sequence[dict[str, Any]], where: str) -> str:
@@ -195,7 +204,9 @@ The commands, in order: `python -m studio.pocket.build.autoencoder`, `.base`, `.
 `.judge`, `.measure_base`, all with `--work DIR`; each resumes, and `studio/pocket/build/rebuild.sh` makes all but the
 refinement on one accelerator. The logs lie beside this card. The decoder was trained on beside the U-Net, on latents of
 an encoder some 200 steps younger than the first shipped one. Later both were refined together, with the encoder held
-near the one whose latents the U-Net knows (`drift` in the log: the distance over the spread of the latents).
+near the one whose latents the U-Net knows (`drift` in the log: the distance over the spread of the latents); the second
+refinement had more blocks (`--encoder-blocks 1 1 3 7 --decoder-blocks 5 3 2 1`), the third more again (`1 1 4 10` and
+`8 5 3 1`), with `--old` naming the autoencoder of the first.
 
 ## What it can do, by the judge
 
