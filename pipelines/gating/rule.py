@@ -85,7 +85,9 @@ class GateRule(LayerRule):
         if site not in self._known:
             gate = self._gate_for(site)
             ranks = [its.stop - its.start for its in site.slices]
-            self._known[site] = None if gate is None else gate.to(y.device), Basis.of(site.up, ranks)
+            with _all_digits(y):
+                basis = Basis.of(site.up, ranks)
+            self._known[site] = None if gate is None else gate.to(y.device), basis
         gate, basis = self._known[site]
         if gate is None:
             return site.add(y, said)

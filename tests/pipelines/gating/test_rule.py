@@ -52,6 +52,15 @@ def test_a_gate_changes_the_picture_whatever_the_order(pipe, run, loud_gate, err
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_gates_are_computed_in_full_under_autocast(pipe, run, loud_gate, error_of, kind):
+    gate = loud_gate(pipe, kind)
+    expected, plain = run(rule_of(gate)), run(None)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, plain_found = run(rule_of(gate)), run(None)
+    assert error_of(found, expected) <= 3 * max(error_of(plain_found, plain), 0.01)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_adapter_alone_is_left_alone(pipe, run, loud_gate, error_of, kind):
     rule = rule_of(loud_gate(pipe, kind))
     assert error_of(run(rule, {"fox": 0.7}), run(None, {"fox": 0.7})) <= 1e-5
