@@ -28,24 +28,19 @@ class PeftBench:
     """The pipeline's parts with a copy of its U-Net that PEFT has put every LoRA into."""
 
     def __init__(self, pipe: Any) -> None:
-        from peft import LoraConfig, get_peft_model
+        from peft import get_peft_model
 
         self.pipe = pipe
         unet = copy.deepcopy(pipe.unet)
         self.unet: Any = None
         for name, adapter in pipe.adapters.items():
-            ranks = {factors.rank for factors in adapter.denoiser.values()}
-            if len(ranks) != 1:
-                raise ValueError(f"{name} has layers of ranks {sorted(ranks)}, where PEFT's merges need one")
-            rank = ranks.pop()
-            config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(adapter.denoiser))
+            config = self._config(adapter)
             if self.unet is None:
                 self.unet = get_peft_model(unet, config, adapter_name=name)
             else:
                 self.unet.add_adapter(name, config)
             self._write(name, adapter)
-        self.unet.requires_grad_(False)
-        self.unet.eval()
+        self._freeze()
 
     def use(self, names: Sequence[str], scale: float = 1.0) -> None:
         """Let these LoRAs act, each at `scale` times its own."""
@@ -57,15 +52,16 @@ class PeftBench:
 
     def merged(self, names: Sequence[str], kind: str, seed: int) -> None:
         """Let PEFT's `add_weighted_adapter` of these LoRAs act alone, all weights 1."""
+        self.drop_merged()
+        names = self._of_one_rank(names)
         for name in names:
             for layer in self._layers():
                 if name in layer.scaling:
                     layer.scaling[name] = 1.0
-        self.drop_merged()
         torch.manual_seed(seed)  # DARE drops entries at random
         density = {} if kind == "linear" else {"density": DENSITY}
         self.unet.add_weighted_adapter(list(names), [1.0] * len(names), "merged", combination_type=kind, **density)
-        self.unet.requires_grad_(False)
+        self._freeze()
         self.unet.base_model.set_adapter(["merged"], inference_mode=True)
 
     def drop_merged(self) -> None:
@@ -75,11 +71,44 @@ class PeftBench:
     def predict(self, sample: Tensor, timestep: Tensor, states: Tensor) -> Tensor:
         return self.unet(sample, timestep, encoder_hidden_states=states, return_dict=False)[0]
 
+    def _of_one_rank(self, names: Sequence[str]) -> list[str]:
+        """These LoRAs, or where their ranks differ copies of the smaller ones with ranks of zeros added.
+
+        PEFT refuses mixed ranks. The zeros change no update; TIES, which keeps a share of all entries, cuts less off.
+        """
+        ranks = {name: self.unet.peft_config[name].r for name in names}
+        largest = max(ranks.values())
+        filled = {name: name if rank == largest else f"{name}_of_rank_{largest}" for name, rank in ranks.items()}
+        for name, copied in filled.items():
+            if copied not in self.unet.peft_config:
+                self.unet.add_adapter(copied, self._config(self.pipe.adapters[name], largest))
+                self._write(copied, self.pipe.adapters[name])
+        return list(filled.values())
+
+    @staticmethod
+    def _config(adapter: Any, rank: int | None = None) -> Any:
+        """PEFT's settings of an adapter, whose layers must be of one rank (ValueError), or of `rank`."""
+        from peft import LoraConfig
+
+        ranks = {factors.rank for factors in adapter.denoiser.values()}
+        if len(ranks) != 1:
+            raise ValueError(f"{adapter.name} has layers of ranks {sorted(ranks)}, where PEFT's merges need one")
+        rank = rank or ranks.pop()
+        return LoraConfig(r=rank, lora_alpha=rank, target_modules=list(adapter.denoiser))
+
+    def _freeze(self) -> None:
+        self.unet.requires_grad_(False)
+        self.unet.eval()
+
     def _write(self, name: str, adapter: Any) -> None:
+        """Write the factors, with zeros where PEFT's layer has more ranks."""
         for path, factors in adapter.denoiser.items():
             layer = self.unet.base_model.model.get_submodule(path)
-            for weight, value in ((layer.lora_A[name].weight, factors.down), (layer.lora_B[name].weight, factors.up)):
-                weight.data = value.reshape(weight.shape).to(layer.weight.device, layer.weight.dtype)
+            down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
+            down.data = torch.zeros_like(down, device=layer.weight.device, dtype=layer.weight.dtype)
+            up.data = torch.zeros_like(up, device=layer.weight.device, dtype=layer.weight.dtype)
+            down.data[: factors.rank] = factors.down.reshape(factors.rank, *down.shape[1:]).to(down.data)
+            up.data[:, : factors.rank] = factors.up.reshape(len(up), factors.rank, *up.shape[2:]).to(up.data)
 
     def _layers(self) -> list[Any]:
         from peft.tuners.lora import LoraLayer

@@ -5,10 +5,13 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
+from pipelines.families import FusionPipeline
+from studio.pocket import adapters_path, base_path
 from studio.pocket.compose.contestants import Bench, contestant
 from studio.pocket.compose.drawing import Drawn, Sampling
-from studio.pocket.compose.references import REFERENCES, Task, paper_composite, paper_switch, peft_sum
+from studio.pocket.compose.references import REFERENCES, PeftBench, Task, paper_composite, paper_switch, peft_sum
 from studio.pocket.compose.sets import LoraSet
 
 SAMPLING = Sampling(num_inference_steps=3)
@@ -42,6 +45,32 @@ def test_peft_s_merges_are_others_and_leave_nothing_behind(task: Task) -> None:
         assert np.abs(drawn[name].astype(int) - before).mean() > 1, name
     task.bench.drop_merged()
     assert np.array_equal(peft_sum(task).pictures, before)
+
+
+@pytest.mark.parametrize("kind", ["linear", "ties", "dare_linear"])
+def test_peft_s_merges_take_mixed_ranks(kind: str) -> None:
+    """PEFT itself refuses them. Ranks of zeros change no update: two filled LoRAs merge as two of the larger rank."""
+    pipe = FusionPipeline.from_pretrained(str(base_path()))
+    for name in ("owlet", "snorn"):  # of ranks 4 and 8
+        pipe.load_lora_weights(str(adapters_path() / f"{name}.safetensors"), adapter_name=name)
+    bench = PeftBench(pipe)
+    assert {bench.unet.peft_config[name].r for name in ("owlet", "snorn")} == {4, 8}
+    with pytest.raises(ValueError, match="same r value"):
+        bench.unet.add_weighted_adapter(["owlet", "snorn"], [1.0, 1.0], "refused", combination_type="linear")
+    sample = torch.randn(2, 8, 16, 16, generator=torch.Generator().manual_seed(0))
+    states = torch.randn(2, 20, pipe.unet.config.cross_attention_dim, generator=torch.Generator().manual_seed(1))
+
+    @torch.no_grad()
+    def predicted() -> torch.Tensor:
+        return bench.predict(sample, torch.tensor([500, 500]), states)
+
+    bench.use(["owlet"])
+    alone = predicted()
+    bench.merged(["owlet", "snorn"], kind, 0)
+    merged = predicted()
+    bench.use(["owlet_of_rank_8"])
+    assert torch.allclose(predicted(), alone, atol=1e-5)
+    assert not torch.allclose(merged, alone, atol=1e-3)
 
 
 def test_the_paper_s_switch_takes_turns_of_five_steps_at_its_own_scale(task: Task) -> None:
