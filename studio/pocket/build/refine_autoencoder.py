@@ -151,7 +151,9 @@ def refine(
 def main() -> None:
     parser = options(__doc__, steps=1500, pictures=6000)
     parser.add_argument("--start", type=Path, default=base_path() / "vae", help="the autoencoder to go on from")
-    parser.add_argument("--old", type=Path, help="the autoencoder whose latents stay known; the one of --start if absent")
+    parser.add_argument(
+        "--old", type=Path, help="the autoencoder whose latents stay known; the one of --start if absent"
+    )
     parser.add_argument("--anchor", type=float, default=0.03, help="weight of the distance to the old latents")
     parser.add_argument("--encoder-blocks", type=int, nargs=4, help="blocks per level from the finest grid")
     parser.add_argument("--decoder-blocks", type=int, nargs=4, help="blocks per level from the coarsest grid")

@@ -80,3 +80,22 @@ def test_result_files_have_the_house_form() -> None:
         held = json.loads(path.read_text())
         assert {"command", "commit", "versions", "rows"} <= set(held), path.name
         assert held["rows"], path.name
+
+
+def test_the_shipped_gate_is_of_the_base_and_trained() -> None:
+    from pipelines.families import FusionPipeline
+    from pipelines.gating.gate_file import load_gate, shipped_gates
+
+    gate = load_gate(shipped_gates()["pocket"]).gate
+    pipe = FusionPipeline.from_pretrained("pocket")
+    assert not gate.neutral
+    assert all(
+        gate.layers.knows(path, module) for path, module in pipe.unet.named_modules() if path in gate.layers.rows
+    )
+    drawn: list[torch.Tensor] = []
+    for name in ("owlet", "city"):
+        pipe.load_lora_weights(str(adapters_path() / f"{name}.safetensors"), adapter_name=name)
+    for fusion in ("merge", "gated"):
+        how = {"num_inference_steps": 2, "output_type": "latent", "fusion": fusion}
+        drawn.append(pipe("a purple owlet creature", generator=torch.Generator().manual_seed(0), **how).images)
+    assert (drawn[0] - drawn[1]).abs().max() > 0.01
