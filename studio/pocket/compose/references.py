@@ -93,8 +93,8 @@ class PeftBench:
         ranks = {factors.rank for factors in adapter.denoiser.values()}
         if len(ranks) != 1:
             raise ValueError(f"{adapter.name} has layers of ranks {sorted(ranks)}, where PEFT's merges need one")
-        rank = rank or ranks.pop()
-        return LoraConfig(r=rank, lora_alpha=rank, target_modules=list(adapter.denoiser))
+        r: int = ranks.pop() if rank is None else rank
+        return LoraConfig(r=r, lora_alpha=r, target_modules=list(adapter.denoiser))
 
     def _freeze(self) -> None:
         self.unet.requires_grad_(False)
