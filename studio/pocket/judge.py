@@ -121,3 +121,9 @@ def shipped_judge() -> Judge:
 def sealed_judge() -> Judge:
     """The sealed judge: for published tables, never for a decision that changes what is published."""
     return Judge.load(Path(__file__).parent / FILES["sealed"])
+
+
+def judge_files() -> dict[str, Path]:
+    """The files of the judges that are shipped, by name."""
+    found = {name: Path(__file__).parent / file for name, file in FILES.items()}
+    return {name: path for name, path in found.items() if path.exists()}

@@ -1,20 +1,17 @@
 """The judges of a run, on its device: the development judge, and the sealed one where it is shipped."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from studio.pocket import judge as judges
-from studio.pocket.judge import FILES, Judge
+from studio.pocket.judge import Judge, judge_files
 
 
 def judges_on(device: str) -> dict[str, Judge]:
     """By name, ready on the device."""
-    found = {name: Path(judges.__file__).parent / file for name, file in FILES.items()}
-    panel = {name: Judge.load(path) for name, path in found.items() if path.exists()}
+    panel = {name: Judge.load(path) for name, path in judge_files().items()}
     for each in panel.values():
         each.network.to(device)
     return panel

@@ -15,12 +15,13 @@ from typing import Any, Literal
 
 from pipelines.atomic_file import atomic_file
 from pipelines.errors import RequestError
-from studio.pocket import adapters_path, base_path
+from studio.pocket import adapters_path, base_path, gates_path
 from studio.pocket.compose.contestants import Bench, contestant
 from studio.pocket.compose.drawing import Sampling
 from studio.pocket.compose.jobs import Job, do
 from studio.pocket.compose.judging import judges_on
 from studio.pocket.compose.sets import LoraSet
+from studio.pocket.judge import judge_files
 
 PACKED = "pocketcompose.jsonl.gz"
 PEFT_SHARE = 0.35  # of the processes load PEFT's model, which takes each some seconds, and begin with its jobs
@@ -48,7 +49,8 @@ class Machine:
 def run(jobs: Sequence[Job], machine: Machine, sampling: Sampling, out: Path) -> int:
     """Do the jobs that have no file under `out`/jobs yet. Returns how many are still missing.
 
-    Raises RequestError when the folder holds a run of another kind: other weights, seeds or sampling.
+    Raises RequestError when the folder holds a run of another kind: other weights, gates, judges,
+    seeds or sampling.
     """
     folder = out / "jobs"
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,10 +95,13 @@ def pack(out: Path) -> Path:
 
 def _claim(out: Path, machine: Machine, sampling: Sampling, seeds: set[int]) -> None:
     """Note in the folder what its pictures are made of, or check that it is the same."""
-    weights = hashlib.sha256()
-    for path in sorted((*machine.base.rglob("*.safetensors"), *machine.adapters.glob("*.safetensors"))):
-        weights.update(path.read_bytes())
-    kind = {"weights": weights.hexdigest(), "half": machine.half, "seeds": sorted(seeds)}
+    made_of = {
+        "weights": [*machine.base.rglob("*.safetensors"), *machine.adapters.glob("*.safetensors")],
+        "gates": [*gates_path().glob("*.safetensors")],
+        "judges": [*judge_files().values()],
+    }
+    kind: dict[str, Any] = {what: _digest(paths) for what, paths in made_of.items()}
+    kind |= {"half": machine.half, "seeds": sorted(seeds)}
     kind |= {"steps": sampling.num_inference_steps, "guidance_scale": sampling.guidance_scale}
     note = out / "run.json"
     if not note.exists():
@@ -108,6 +113,14 @@ def _claim(out: Path, machine: Machine, sampling: Sampling, seeds: set[int]) -> 
             found=json.dumps(kind),
             remedy="Choose another folder.",
         )
+
+
+def _digest(paths: Sequence[Path]) -> str:
+    """Of the files' contents, in the order of their paths."""
+    held = hashlib.sha256()
+    for path in sorted(paths):
+        held.update(path.read_bytes())
+    return held.hexdigest()
 
 
 def _work(

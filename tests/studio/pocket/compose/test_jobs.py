@@ -41,6 +41,19 @@ def test_a_run_goes_on_and_tries_failures_again(tmp_path: Path) -> None:
     assert outcomes.cells["merge", 2].seeds == ASKED.seeds(1)
 
 
+def test_a_run_with_another_gate_or_judge_is_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs, machine, sampling = _jobs("truth"), runs.Machine(processes=0), Sampling(1)
+    runs.run(jobs, machine, sampling, tmp_path / "run")
+    changed = tmp_path / "changed.safetensors"
+    changed.write_bytes(b"another")
+    for name, value in (("gates_path", lambda: tmp_path), ("judge_files", lambda: {"sealed": changed})):
+        with monkeypatch.context() as patch:
+            patch.setattr(runs, name, value)
+            with pytest.raises(RequestError, match="pictures of another run"):
+                runs.run(jobs, machine, sampling, tmp_path / "run")
+    assert runs.run(jobs, machine, sampling, tmp_path / "run") == 0
+
+
 def test_the_order_of_jobs_keeps_a_cut_run_balanced() -> None:
     sets = sets_of("test", [2, 3], 3)
     jobs = jobs_of(["merge", "switch"], sets, seeds=2, control_sets=1, single_scenes=0, shown_sets=2)
