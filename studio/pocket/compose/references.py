@@ -40,12 +40,17 @@ class PeftBench:
             else:
                 self.unet.add_adapter(name, config)
             self._write(name, adapter)
+        self._layers = self._of_peft()
         self._freeze()
 
     def use(self, names: Sequence[str], scale: float = 1.0) -> None:
-        """Let these LoRAs act, each at `scale` times its own."""
-        self.unet.base_model.set_adapter(list(names), inference_mode=True)
-        for layer in self._layers():
+        """Let these LoRAs act, each at `scale` times its own.
+
+        As PEFT's `set_adapter`, which also walks through every LoRA of the model for gradients that none has here.
+        """
+        self.unet.base_model.active_adapter = list(names)
+        for layer in self._layers:
+            layer._active_adapter = list(names)
             for name in names:
                 if name in layer.scaling:
                     layer.scaling[name] = scale  # alpha equals the rank, so this is the whole factor
@@ -55,7 +60,7 @@ class PeftBench:
         self.drop_merged()
         names = self._of_one_rank(names)
         for name in names:
-            for layer in self._layers():
+            for layer in self._layers:
                 if name in layer.scaling:
                     layer.scaling[name] = 1.0
         torch.manual_seed(seed)  # DARE drops entries at random
@@ -110,7 +115,7 @@ class PeftBench:
             down.data[: factors.rank] = factors.down.reshape(factors.rank, *down.shape[1:]).to(down.data)
             up.data[:, : factors.rank] = factors.up.reshape(len(up), factors.rank, *up.shape[2:]).to(up.data)
 
-    def _layers(self) -> list[Any]:
+    def _of_peft(self) -> list[Any]:
         from peft.tuners.lora import LoraLayer
 
         return [module for module in self.unet.modules() if isinstance(module, LoraLayer)]
