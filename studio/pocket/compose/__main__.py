@@ -9,7 +9,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from studio.doctor import forecast_path
 from studio.pocket import adapters_path, base_path
-from studio.pocket.compose import jobs, suite
+from studio.pocket.compose import jobs, packing, suite
 from studio.pocket.compose import run as runs
 from studio.pocket.compose.drawing import Sampling
 from studio.pocket.compose.references import REFERENCES
@@ -68,6 +68,9 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clock", default="", help="sizes k for which one process alone times every contestant")
     parser.add_argument("--base", type=Path, default=base_path())
     parser.add_argument("--adapters", type=Path, default=adapters_path())
+    parser.add_argument(
+        "--go-on-from", type=Path, nargs="*", default=[], metavar="FILE", help=f"{packing.PACKED} of an earlier run"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; an interrupted one goes on")
 
 
@@ -103,24 +106,26 @@ def _run(arguments: argparse.Namespace) -> int:
         adapters=arguments.adapters,
     )
     sampling = Sampling(arguments.steps, arguments.guidance)
+    for packed in arguments.go_on_from:
+        print(f"{packing.unpack(packed, arguments.out)} jobs from {packed}")
     with shared_device(arguments.mps):
         missing = runs.run(todo, machine, sampling, arguments.out)
     if arguments.clock:
         timed = [each for each in sets if str(each.k) in arguments.clock.split(",")]
         runs.clock(names, timed, arguments.seeds, machine, sampling, arguments.out)
-    print(runs.pack(arguments.out))
+    print(packing.pack(arguments.out))
     return 1 if missing else 0
 
 
 def _report_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("rows", type=Path, nargs="+", help=f"{runs.PACKED} of one or more runs")
+    parser.add_argument("rows", type=Path, nargs="+", help=f"{packing.PACKED} of one or more runs")
     parser.add_argument("--name", default="pocketcompose_methods")
     parser.add_argument("--judge", default="sealed", help="whose verdicts count; the others are reported beside")
     parser.add_argument("--note", default="", help="a remark to keep with the results, such as the device")
 
 
 def _calibrate_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("rows", type=Path, nargs="+", help=f"{runs.PACKED} of runs of tuning sets and of test sets")
+    parser.add_argument("rows", type=Path, nargs="+", help=f"{packing.PACKED} of runs of tuning sets and of test sets")
     parser.add_argument("--judge", default="sealed", help="whose verdicts count")
     parser.add_argument("--model", type=Path, default=forecast_path(), help="where the coefficients go")
 

@@ -1,12 +1,11 @@
 """The outcomes of a run: every picture scored by every judge, gathered by contestant and size."""
 
-import gzip
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from studio.pocket.compose.packing import lines_of
 from studio.pocket.compose.scoring import Score, Verdict, score
 from studio.pocket.compose.sets import LoraSet, frozen_sets
 
@@ -64,7 +63,9 @@ def read(paths: Iterable[Path]) -> Outcomes:
     """The outcomes of packed runs. A job that is in several of them counts once, as in the last."""
     jobs: dict[tuple[str, ...], dict[str, Any]] = {}
     for path in paths:
-        for job in _lines(path):
+        for job in lines_of(path):
+            if "run" in job:
+                continue
             key = ("clock", job["clock"], str(job["k"])) if "clock" in job else (job["contestant"], job["set"])
             jobs[key] = job
     known = {asked.name: asked for asked in frozen_sets()}
@@ -77,11 +78,6 @@ def read(paths: Iterable[Path]) -> Outcomes:
         else:
             _add(outcomes, job, known[job["set"]])
     return outcomes
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        yield from (json.loads(line) for line in file if line.strip())
 
 
 def _add(outcomes: Outcomes, job: Mapping[str, Any], asked: LoraSet) -> None:

@@ -1,6 +1,5 @@
-"""Draw and judge PocketCompose with several processes that share a device; resumable, and packed into one file."""
+"""Draw and judge PocketCompose with several processes that share a device; resumable."""
 
-import gzip
 import hashlib
 import json
 import multiprocessing
@@ -14,16 +13,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.atomic_file import atomic_file
-from pipelines.errors import RequestError
 from studio.pocket import adapters_path, base_path, gates_path
 from studio.pocket.compose.contestants import Bench, contestant
 from studio.pocket.compose.drawing import Sampling
 from studio.pocket.compose.jobs import Job, do
 from studio.pocket.compose.judging import judges_on
+from studio.pocket.compose.packing import claim
 from studio.pocket.compose.sets import LoraSet
 from studio.pocket.judge import judge_files
 
-PACKED = "pocketcompose.jsonl.gz"
 PEFT_SHARE = 0.35  # of the processes load PEFT's model, which takes each some seconds, and begin with its jobs
 
 
@@ -84,15 +82,6 @@ def run(jobs: Sequence[Job], machine: Machine, sampling: Sampling, out: Path) ->
     return missing
 
 
-def pack(out: Path) -> Path:
-    """All files of a run as lines of one compressed file."""
-    path = out / PACKED
-    lines = [file.read_text() for file in sorted((out / "jobs").iterdir()) if file.suffix in (".json", ".error")]
-    with atomic_file(path) as packed:
-        packed.write(gzip.compress(("\n".join(lines) + "\n").encode()))
-    return path
-
-
 def _claim(out: Path, machine: Machine, sampling: Sampling, seeds: set[int]) -> None:
     """Note in the folder what its pictures are made of, or check that it is the same."""
     made_of = {
@@ -103,16 +92,7 @@ def _claim(out: Path, machine: Machine, sampling: Sampling, seeds: set[int]) -> 
     kind: dict[str, Any] = {what: _digest(paths) for what, paths in made_of.items()}
     kind |= {"half": machine.half, "seeds": sorted(seeds)}
     kind |= {"steps": sampling.num_inference_steps, "guidance_scale": sampling.guidance_scale}
-    note = out / "run.json"
-    if not note.exists():
-        note.write_text(json.dumps(kind))
-    elif (held := json.loads(note.read_text())) != kind:
-        raise RequestError(
-            f"{out} holds pictures of another run",
-            expected=json.dumps(held),
-            found=json.dumps(kind),
-            remedy="Choose another folder.",
-        )
+    claim(out, kind)
 
 
 def _digest(paths: Sequence[Path]) -> str:

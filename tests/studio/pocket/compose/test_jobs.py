@@ -13,6 +13,7 @@ from studio.pocket.compose.contestants import LoomMethod, Reference, contestant
 from studio.pocket.compose.drawing import Sampling
 from studio.pocket.compose.jobs import Job, check, jobs_of
 from studio.pocket.compose.outcomes import read
+from studio.pocket.compose.packing import pack
 from studio.pocket.compose.sets import sets_of
 
 SHIPPED = {path.stem for path in adapters_path().glob("*.safetensors")}
@@ -35,7 +36,7 @@ def test_a_run_goes_on_and_tries_failures_again(tmp_path: Path) -> None:
         assert (tmp_path / "jobs" / job.file_name).stat().st_mtime_ns == files[job.file_name]
     with pytest.raises(RequestError, match="pictures of another run"):
         runs.run(replaced, machine, Sampling(2), tmp_path)
-    outcomes = read([runs.pack(tmp_path)])
+    outcomes = read([pack(tmp_path)])
     assert set(outcomes.cells) == {("merge", 2), ("truth", 2), ("alone", 2)}
     assert outcomes.cells["merge", 2].passes_per_step == [1.0]
     assert outcomes.cells["merge", 2].seeds == ASKED.seeds(1)

@@ -1,0 +1,65 @@
+"""A packed run goes on in another folder as if it had been begun there, and never in one of another kind."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import RequestError
+from studio.pocket import adapters_path
+from studio.pocket.compose import run as runs
+from studio.pocket.compose.drawing import Sampling
+from studio.pocket.compose.jobs import Job
+from studio.pocket.compose.packing import lines_of, pack, unpack
+from studio.pocket.compose.sets import sets_of
+
+SHIPPED = {path.stem for path in adapters_path().glob("*.safetensors")}
+ASKED = next(each for each in sets_of("test", [2]) if set(each.members) <= SHIPPED)
+MACHINE, SAMPLING = runs.Machine(processes=0), Sampling(1)
+
+
+def _jobs(*names: str) -> list[Job]:
+    return [Job(name, ASKED, 1, shown=1) for name in names]
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    assert runs.run(_jobs("merge", "truth", "alone.7"), MACHINE, SAMPLING, out) == 1  # there is no eighth LoRA
+    return pack(out)
+
+
+def test_a_packed_run_goes_on_elsewhere(packed: Path, tmp_path: Path) -> None:
+    assert unpack(packed, tmp_path) == 2  # what failed is drawn again
+    files = {path: path.read_text() for path in (tmp_path / "jobs").iterdir()}
+    assert files == {
+        tmp_path / "jobs" / path.name: path.read_text() for path in (packed.parent / "jobs").glob("*.json")
+    }
+    times = {path: path.stat().st_mtime_ns for path in files}
+    assert runs.run(_jobs("merge", "truth", "alone.1"), MACHINE, SAMPLING, tmp_path) == 0
+    assert {path: path.stat().st_mtime_ns for path in files} == times
+    assert len(list((tmp_path / "jobs").iterdir())) == 3
+    assert unpack(packed, tmp_path) == 0
+
+
+def test_it_does_not_go_on_as_another_run(packed: Path, tmp_path: Path) -> None:
+    unpack(packed, tmp_path)
+    with pytest.raises(RequestError, match="pictures of another run"):
+        runs.run(_jobs("merge"), MACHINE, Sampling(2), tmp_path)
+    runs.run(_jobs("truth"), MACHINE, Sampling(2), tmp_path / "other")
+    with pytest.raises(RequestError, match="pictures of another run"):
+        unpack(packed, tmp_path / "other")
+
+
+def test_a_file_without_a_claim_is_refused(packed: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old.jsonl.gz"
+    old.write_bytes(gzip.compress("\n".join(json.dumps(each) for each in list(lines_of(packed))[1:]).encode()))
+    with pytest.raises(RequestError, match="made of"):
+        unpack(old, tmp_path)
+    assert list((tmp_path / "jobs").iterdir()) == []
+
+
+def test_the_same_run_packs_to_the_same_bytes(packed: Path) -> None:
+    before = packed.read_bytes()
+    assert pack(packed.parent).read_bytes() == before
