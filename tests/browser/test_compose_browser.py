@@ -14,6 +14,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # Gradio leaves its loops to the collector
 ]
 PROMPT = "an owlet with a crown at night"
+SHOWN = """() => JSON.stringify({
+    banner: document.querySelector('.loom-banner')?.innerText, stage: {...document.querySelector('.loom-stage')?.dataset},
+    method: document.querySelector('#loom-method input:checked')?.value,
+    width: document.querySelector('#loom-Width input[type=number]')?.value})"""
 DONE = '.loom-stage[data-state="done"]'
 BUSY = '.loom-stage[data-state="running"]'
 
@@ -67,7 +71,11 @@ def finish(page, studio_page, job):
 
 
 def banner(page, words):
-    page.wait_for_function("words => document.querySelector('.loom-banner')?.innerText.includes(words)", arg=words)
+    try:
+        page.wait_for_function("words => document.querySelector('.loom-banner')?.innerText.includes(words)", arg=words)
+    except Exception as error:
+        error.add_note(f"instead of {words!r} the page shows: {page.evaluate(SHOWN)}")
+        raise
 
 
 @pytest.mark.parametrize("method", methods())
