@@ -67,8 +67,44 @@ def overview(rows: Rows, results: str) -> str:
         f"Joint success by the {about['judge']} judge, n = {counts} pictures a cell, {about['sampling']}. "
         f"{about['note'][:1].upper()}{about['note'][1:]}.",
     ]
+    lines += ["", *_line(rows), *_pairs(rows)]
     sheets = [f"![sets of {k} LoRAs by every method]({RESULTS.name}/{results}_k{k}.png)" for k in sizes]
     return "\n".join([*lines, "", *sheets])
+
+
+def _line(rows: Rows) -> list[str]:
+    """Where the line to beat is met and where not."""
+    return [
+        f"- With {row['k']} LoRAs the best method of at most two forwards a step is `{row['method']}`, with "
+        + (f"{row['ratio']:.2f} times the joint success" if row["ratio"] is not None else "some joint success, none")
+        + f" of `{row['against']}`, the best of merge, switch and composite; asked was {row['line']}: "
+        + ("met." if row["holds"] else "not met.")
+        for row in rows
+        if row.get("what") == "line"
+    ]
+
+
+def _pairs(rows: Rows) -> list[str]:
+    """Every method against the best of merge, switch and composite on the same sets and seeds, over k >= 3."""
+    pairs = [row for row in rows if row.get("what") == "pair" and row["k"] == ">=3" and row["best_rival"] and row["n"]]
+    if not pairs:
+        return []
+    lines = [
+        "",
+        f"Against `{pairs[0]['against']}` on the same sets and seeds, three LoRAs and more, n = {pairs[0]['n']}:",
+        "",
+        "| method | times the joint success | difference | only it | only the other | p |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in sorted(pairs, key=lambda row: -row["difference"]):
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        low, high = row["ci_low"], row["ci_high"]
+        interval = "" if low is None else f" ({low:+.3f} to {high:+.3f})"
+        lines.append(
+            f"| `{row['method']}` | {ratio} | {row['difference']:+.3f}{interval} | {row['only_method']} | "
+            f"{row['only_rival']} | {row['mcnemar_p']:.2g} |"
+        )
+    return lines
 
 
 def filled(text: str, rows: Rows, results: str) -> str:

@@ -1,4 +1,4 @@
-"""From a packed run to committed results: `docs/results/NAME.json`, contact sheets, and a strip of every method."""
+"""From a packed run to committed results: `docs/results/NAME.json`, contact sheets, strips of methods, the run."""
 
 import base64
 import io
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from pipelines.atomic_file import atomic_file
 from pipelines.registry import methods
 from studio.pocket.build.contact_sheet import Line, contact_sheet
 from studio.pocket.compose.ceilings import CEILINGS
@@ -28,11 +29,19 @@ def write(paths: Sequence[Path], name: str, judge: str, note: str) -> None:
     rows = [_about(outcomes, judge, note), *cell_rows(outcomes, judge), *single_rows(outcomes, judge)]
     rows += [*judge_rows(outcomes), *line_rows(outcomes, judge), *pair_rows(outcomes, judge)]
     write_results(name, "python -m studio.pocket.compose run ...; python -m studio.pocket.compose report", rows)
+    packed = b"".join(path.read_bytes() for path in paths)  # a file of several gzip streams reads as one
+    with atomic_file(rows_path(name)) as file:
+        file.write(packed)
     for k in SIZES:
         _sheet(outcomes, k, judge, RESULTS / f"{name}_k{k}.png")
     for contestant in outcomes.contestants:
         if contestant in methods():
             _strip(outcomes, contestant, judge, RESULTS / strip_name(name, contestant))
+
+
+def rows_path(name: str) -> Path:
+    """The runs that results were made of, packed: from them the results are made again, and the run goes on."""
+    return RESULTS / f"{name}.jsonl.gz"
 
 
 def _about(outcomes: Outcomes, judge: str, note: str) -> Row:

@@ -27,6 +27,22 @@ def test_a_method_without_figures_says_so() -> None:
     assert "Not measured" in pages.block("lion", [row("merge", 0.3)], "nothing")
 
 
+def test_the_overview_tells_the_line_and_the_pairs() -> None:
+    line = {"what": "line", "k": 3, "method": "gated", "against": "merge", "ratio": 1.5, "line": 1.25, "holds": True}
+    pair = {"what": "pair", "against": "merge", "best_rival": True, "k": ">=3", "n": 32, "ratio": 1.5}
+    figures = {"only_method": 9, "only_rival": 3, "mcnemar_p": 0.146, "ci_low": -0.01, "ci_high": 0.2}
+    about = {"what": "about", "judge": "sealed", "sampling": "12 steps", "note": "on paper"}
+    methods = [row("gated", 0.3, 3), row("merge", 0.2, 3)]
+    rows = [about, *methods, line, pair | figures | {"method": "ties", "difference": -0.1}]
+    rows += [pair | figures | {"method": "gated", "difference": 0.1}, pair | {"k": "3", "method": "gated"}]
+    text = pages.overview(rows, "nothing")
+    assert "With 3 LoRAs the best method of at most two forwards a step is `gated`, with 1.50 times" in text
+    assert "asked was 1.25: met." in text
+    assert text.index("| `gated` | 1.50 | +0.100 (-0.010 to +0.200) | 9 | 3 | 0.15 |") < text.index(
+        "| `ties` | 1.50 | -0.1"
+    )
+
+
 @pytest.mark.skipif(not (RESULTS / f"{NAME}.json").exists(), reason="PocketCompose has not been run yet")
 def test_the_pages_are_those_of_the_results() -> None:
     rows = pages.read_rows(NAME)
