@@ -54,17 +54,18 @@ def overview(rows: Rows, results: str) -> str:
     names = list(dict.fromkeys(row["method"] for row in rows if row.get("what") in ("method", "reference")))
     sizes = sorted({row["k"] for name in names for row in _by_size(rows, name).values()})
     lines = [
-        f"| method | {' | '.join(f'{k} LoRAs' for k in sizes)} | passes per step at {sizes[0]} |",
-        "|---|" + "---|" * (len(sizes) + 1),
+        f"| method | {' | '.join(f'{k} LoRAs' for k in sizes)} | pictures of each | passes per step at {sizes[0]} |",
+        "|---|" + "---|" * (len(sizes) + 2),
     ]
     for name in names:
         mine = _by_size(rows, name)
         cells = [f"{mine[k]['joint_success']:.2f} ({mine[k]['ci_low']:.2f} to {mine[k]['ci_high']:.2f})" for k in sizes]
-        lines.append(f"| `{name}` | {' | '.join(cells)} | {mine[sizes[0]]['passes_per_step']:.2f} |")
-    counts = ", ".join(str(n) for n in sorted({row["n"] for name in names for row in _by_size(rows, name).values()}))
+        counts = sorted({row["n"] for row in mine.values()})
+        count = " to ".join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))
+        lines.append(f"| `{name}` | {' | '.join(cells)} | {count} | {mine[sizes[0]]['passes_per_step']:.2f} |")
     lines += [
         "",
-        f"Joint success by the {about['judge']} judge, n = {counts} pictures a cell, {about['sampling']}. "
+        f"Joint success by the {about['judge']} judge with its interval, {about['sampling']}. "
         f"{about['note'][:1].upper()}{about['note'][1:]}.",
     ]
     lines += ["", *_line(rows), *_pairs(rows)]
