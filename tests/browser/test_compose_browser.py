@@ -15,7 +15,8 @@ pytestmark = [
 ]
 PROMPT = "an owlet with a crown at night"
 SHOWN = """() => JSON.stringify({
-    banner: document.querySelector('.loom-banner')?.innerText, stage: {...document.querySelector('.loom-stage')?.dataset},
+    banner: document.querySelector('.loom-banner')?.innerText,
+    stage: {...document.querySelector('.loom-stage')?.dataset},
     method: document.querySelector('#loom-method input:checked')?.value,
     width: document.querySelector('#loom-Width input[type=number]')?.value})"""
 DONE = '.loom-stage[data-state="done"]'
