@@ -38,7 +38,7 @@ class Job:
 
     @property
     def file_name(self) -> str:
-        return re.sub(r"[^\w.+@=;:-]", "_", f"{self.contestant}~{self.asked.name}") + ".json"
+        return file_name_of(self.contestant, self.asked.name)
 
     @property
     def error_name(self) -> str:
@@ -47,6 +47,11 @@ class Job:
     @property
     def needs_peft(self) -> bool:
         return self.contestant in REFERENCES
+
+
+def file_name_of(contestant: str, asked: str) -> str:
+    """The file of the job in which a contestant draws the set of that name."""
+    return re.sub(r"[^\w.+@=;:-]", "_", f"{contestant}~{asked}") + ".json"
 
 
 def jobs_of(

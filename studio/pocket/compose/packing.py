@@ -8,8 +8,7 @@ from typing import Any
 
 from pipelines.atomic_file import atomic_file
 from pipelines.errors import RequestError
-from studio.pocket.compose.jobs import Job
-from studio.pocket.compose.sets import set_named
+from studio.pocket.compose.jobs import file_name_of
 
 PACKED = "pocketcompose.jsonl.gz"
 CLAIM = "run.json"  # in the folder of a run: what its pictures are made of
@@ -58,7 +57,7 @@ def unpack(path: Path, out: Path) -> int:
                 remedy="Begin a new run.",
             )
         elif "contestant" in held and "error" not in held:
-            file = jobs / Job(held["contestant"], set_named(held["set"]), 0).file_name
+            file = jobs / file_name_of(held["contestant"], held["set"])
             if not file.exists():
                 with atomic_file(file) as whole:
                     whole.write(json.dumps(held).encode())

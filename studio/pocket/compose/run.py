@@ -47,8 +47,8 @@ class Machine:
 def run(jobs: Sequence[Job], machine: Machine, sampling: Sampling, out: Path) -> int:
     """Do the jobs that have no file under `out`/jobs yet. Returns how many are still missing.
 
-    Raises RequestError when the folder holds a run of another kind: other weights, gates, judges,
-    seeds or sampling.
+    Raises RequestError when the folder holds a run of another kind: other weights, gates, judges, seeds or
+    sampling.
     """
     folder = out / "jobs"
     folder.mkdir(parents=True, exist_ok=True)

@@ -196,7 +196,7 @@ def line_rows(outcomes: Outcomes, judge: str) -> list[Row]:
         rival, best = max(rivals, key=joint.__getitem__), max(own, key=joint.__getitem__)
         ratio = joint[best] / joint[rival] if joint[rival] else None
         row: Row = {"what": "line", "k": k, "method": best, "against": rival, "ratio": ratio and round(ratio, 4)}
-        rows.append(row | {"line": LINE, "holds": ratio is None or ratio >= LINE})
+        rows.append(row | {"line": LINE, "holds": joint[best] > 0 if ratio is None else ratio >= LINE})
     return rows
 
 

@@ -181,7 +181,7 @@ class Kernels(TorchDispatchMode):
 
 
 def test_channels_last_costs_one_plain_product():
-    """A batched product into such memory takes a CPU a hundred times as long as the convolution itself."""
+    """A batched product into such memory takes a CPU far longer than the convolution itself."""
     torch.manual_seed(0)
     module, x = nn.Conv2d(4, 6, 3, padding=1).to(memory_format=torch.channels_last), torch.randn(2, 4, 8, 10)
     layer = LowRankConv(module)

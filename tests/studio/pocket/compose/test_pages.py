@@ -36,10 +36,15 @@ def test_the_overview_tells_the_line_and_the_pairs() -> None:
     rows = [about, *methods, line, pair | figures | {"method": "ties", "difference": -0.1}]
     rows += [pair | figures | {"method": "gated", "difference": 0.1}, pair | {"k": "3", "method": "gated"}]
     text = pages.overview(rows, "nothing")
-    assert "With 3 LoRAs the best method of at most two forwards a step is `gated`, with 1.50 times" in text
-    assert "asked was 1.25: met." in text
-    assert text.index("| `gated` | 1.50 | +0.100 (-0.010 to +0.200) | 9 | 3 | 0.15 |") < text.index(
-        "| `ties` | 1.50 | -0.1"
+    assert "With 3 LoRAs the best method of at most two forwards a step is `gated`: it has 1.50 times" in text
+    assert "Asked was 1.25: met." in text
+    never = pages.overview([*rows[:3], line | {"ratio": None, "holds": False}], "nothing")
+    assert (
+        "`merge`, the best of merge, switch and composite, shows all concepts in no picture. Asked was 1.25: not"
+        in never
+    )
+    assert text.index("| `gated` | 32 | 1.50 | +0.100 (-0.010 to +0.200) | 9 | 3 | 0.15 |") < text.index(
+        "| `ties` | 32 | 1.50 | -0.1"
     )
 
 

@@ -11,7 +11,6 @@ from studio.pocket.compose.report import rows_path
 NAME = "pocketcompose_methods"
 
 
-@pytest.mark.skipif(not rows_path(NAME).exists(), reason="PocketCompose has not been published with its rows yet")
 def test_every_figure_is_counted_from_the_published_verdicts() -> None:
     outcomes, rows = read([rows_path(NAME)]), read_rows(NAME)
     judge = next(row["judge"] for row in rows if row["what"] == "about")

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from studio.pocket.compose import report, tables
-from studio.pocket.compose.outcomes import Outcomes, read
+from studio.pocket.compose.outcomes import Cell, Outcomes, read
+from studio.pocket.compose.scoring import Score
 from studio.pocket.compose.sets import LoraSet, sets_of, single_sets
 from studio.pocket.compose.tables import cell_rows, judge_rows, line_rows, pair_rows, single_rows
 
@@ -132,3 +133,13 @@ def test_the_report_writes_results_and_sheets(
 
 def test_every_control_has_its_place() -> None:
     assert {"base", "alone", "truth", "round_trip", "ignores_one"} <= set(tables.CONTROLS)
+
+
+def test_a_line_that_nobody_passes_does_not_hold() -> None:
+    cells: dict[tuple[str, int], Cell] = {}
+    for name in ("merge", "gated"):
+        cell = Cell(name, 3, sets=[SETS[0]], seeds=[1], passes_per_step=[1.0])
+        cell.scores["sealed"] = [Score(dict.fromkeys(SETS[0].members, False), True, {})]
+        cells[name, 3] = cell
+    (row,) = line_rows(Outcomes(cells), "sealed")
+    assert (row["ratio"], row["holds"]) == (None, False)
