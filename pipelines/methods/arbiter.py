@@ -37,8 +37,9 @@ class Arbiter(FusionMethod):
     guidance, and the same for both halves.
 
     The N contributions are computed in turns within the `budget`, and reused in between. `where` moves the decision:
-    `layers` takes |B_i A_i x|^2 at each layer and place instead, in one pass. `regions` spends the budget on the first
-    steps and keeps what they decided as regions, in which the adapters act inside the layers in one pass.
+    `layers` takes |B_i A_i x|^2 at each layer and place instead, in one pass. `both` spends the budget on predictions
+    in the first steps, where it is settled what stands where, and goes on in the layers. `regions` spends it alike and
+    keeps what was decided as regions, in which the adapters act inside the layers in one pass.
     """
 
     name: ClassVar[str] = "arbiter"
@@ -81,8 +82,11 @@ class Arbiter(FusionMethod):
             "max": 1.0,
         },
     )
-    where: Literal["output", "regions", "layers"] = field(
-        default="output", metadata={"help": "Decide on predictions, keep regions from the first steps, or by layer."}
+    where: Literal["output", "both", "regions", "layers"] = field(
+        default="output",
+        metadata={
+            "help": "Decide on predictions; there first and then by layer; there first and keep the regions; by layer."
+        },
     )
     budget: float = field(
         default=0.0,
@@ -101,9 +105,9 @@ class Arbiter(FusionMethod):
         budget = self.budget or max(BUDGET, least_cost(len(adapters), num_inference_steps, share=0.0, reference=1.0))
         if self.where == "layers":
             return self._in_layers(adapters)
-        if self.where == "regions" and len(adapters) > 1:
-            return self._in_regions(adapters, num_inference_steps, budget)
-        return contribution_plan(adapters, num_inference_steps, self._combine, budget=budget)
+        if self.where == "output" or len(adapters) == 1:
+            return contribution_plan(adapters, num_inference_steps, self._combine, budget=budget)
+        return self._at_first(adapters, num_inference_steps, budget)
 
     def _combine(self, predictions: Predictions) -> Tensor:
         base, deltas = contributions(predictions)
@@ -122,30 +126,33 @@ class Arbiter(FusionMethod):
         plan = FusionPlan(tuple(together.gates), lambda state: (together,), (together.gates,))
         return replace(plan, layer_rule=ArbitratedLayers(self.arbitration))
 
-    def _in_regions(self, adapters: tuple[AdapterChoice, ...], num_inference_steps: int, budget: float) -> FusionPlan:
-        from pipelines.runtime.arbitration import RegionedLayers
+    def _at_first(self, adapters: tuple[AdapterChoice, ...], num_inference_steps: int, budget: float) -> FusionPlan:
+        """On predictions in the first steps, as many as the budget allows, and then in one pass inside the layers."""
+        from pipelines.runtime.arbitration import ArbitratedLayers, RegionedLayers
 
         n, together = len(adapters), _together(adapters)
         affordable = int((budget - 1) * num_inference_steps / n + 1e-9)
         deciding = min(max(affordable, 1), num_inference_steps)
         apart = contribution_plan(adapters, num_inference_steps, self._combine)
-        rule = RegionedLayers(tuple(together.gates))
+        regions = RegionedLayers(tuple(together.gates)) if self.where == "regions" else None
 
         def schedule(state: StepState) -> Sequence[Pass]:
             if state.index >= deciding:
                 return (together,)
-            rule.decide(None)  # what an earlier run has left
+            if regions is not None:
+                regions.decide(None)  # what an earlier run has left
             return apart.schedule(state)
 
         def combine(predictions: Predictions) -> Tensor:
             if len(predictions.passes) == 1:
                 return predictions.noise_preds[0]
-            combined = self._combine(predictions)
-            rule.decide(for_both_halves(predictions, self._speaking(predictions)).clamp_max(1.0))
-            return combined
+            if regions is not None:
+                regions.decide(for_both_halves(predictions, self._speaking(predictions)).clamp_max(1.0))
+            return self._combine(predictions)
 
         cost = 1 + n * deciding / num_inference_steps
         texts = (*apart.text_passes, together.gates)
+        rule = regions or ArbitratedLayers(self.arbitration, from_step=deciding)
         return FusionPlan(apart.adapters, schedule, texts, combine, layer_rule=rule, predicted_cost=cost)
 
 

@@ -74,6 +74,8 @@ CHOICES = [AdapterChoice("fox", 0.9), AdapterChoice("ink", 0.5), AdapterChoice("
         ({}, {"full": 12, "delta": 12}),  # two passes per step
         ({"budget": 4.0}, {"full": 24}),
         ({"where": "layers"}, {"full": 6}),
+        ({"where": "both"}, {"full": 12}),
+        ({"where": "both", "budget": 4.0}, {"full": 24}),
         ({"where": "regions"}, {"full": 12}),
         ({"where": "regions", "budget": 4.0}, {"full": 24}),
     ],
@@ -84,6 +86,16 @@ def test_the_budget_is_kept_wherever_it_decides(pipe, adapters, draw, settings, 
     assert run.passes == passes
 
 
+def test_with_the_budget_for_it_both_decides_on_predictions_to_the_end(pipe, adapters, draw, error_of):
+    def drawn(where, budget):
+        with fused(pipe, Arbiter(where=where, budget=budget).plan(CHOICES, 4), adapters):
+            return draw(pipe, num_inference_steps=4)
+
+    assert error_of(drawn("both", 4.0), drawn("output", 4.0)) <= 1e-5
+    assert error_of(drawn("both", 2.0), drawn("output", 4.0)) > 1e-4
+    assert error_of(drawn("both", 2.0), drawn("layers", 2.0)) > 1e-4
+
+
 def test_without_a_budget_of_ones_own_any_number_of_adapters_and_steps_goes():
     choices = [AdapterChoice(str(k)) for k in range(12)]
     assert Arbiter().plan(choices, 4).predicted_cost == pytest.approx(4.0)  # all at the first step, none later
@@ -92,7 +104,7 @@ def test_without_a_budget_of_ones_own_any_number_of_adapters_and_steps_goes():
         Arbiter(budget=2.0).plan(choices, 4)
 
 
-@pytest.mark.parametrize("where", ["layers", "regions"])
+@pytest.mark.parametrize("where", ["both", "layers", "regions"])
 class TestInsideTheLayers:
     def test_one_adapter_is_plain_use_of_it(self, family, pipe, adapters, draw, peft_pipes, error_of, where):
         with fused(pipe, Arbiter(where=where).plan(CHOICES[:1], 3), adapters):
