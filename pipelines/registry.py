@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
 import inspect
@@ -64,6 +65,23 @@ def create(name: str, settings: Mapping[str, SettingValue] | None = None) -> Fus
                 remedy=_did_you_mean(setting, known),
             )
     return kind(**(settings or {}))
+
+
+def parsed(text: str) -> tuple[str, dict[str, SettingValue]]:
+    """Name and settings of `name` or `name:setting=value;setting=value`, values as Python writes them or bare words.
+
+    What they mean is for `create` to check.
+    """
+    name, _, tail = text.partition(":")
+    return name.strip(), dict(_setting(each) for each in tail.split(";") if each.strip())
+
+
+def _setting(text: str) -> tuple[str, SettingValue]:
+    key, _, value = text.partition("=")
+    try:
+        return key.strip(), ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError):
+        return key.strip(), value.strip()
 
 
 def _is_method_of(module: ModuleType, kind: object) -> bool:

@@ -32,7 +32,8 @@ class GateTraining:
         ),
     )
     teacher: str = field(
-        default="arbiter", metadata=_about("the fusion method to imitate, run at every step with its own passes")
+        default="arbiter:where=output",
+        metadata=_about("the method to imitate, as name or name:setting=value;..., all its passes at every step"),
     )
     steps: int = field(default=300, metadata=_about("number of updates", 1, 10_000_000))
     learning_rate: float = field(default=1e-2, metadata=_about("step size of AdamW", 1e-9, 1.0))

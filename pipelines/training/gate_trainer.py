@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pipelines.errors import TrainingError
 from pipelines.gating.rule import Gate, GateRule
 from pipelines.plan import Predictions, StepState
-from pipelines.registry import create
+from pipelines.registry import create, parsed
 from pipelines.request import AdapterChoice
 from pipelines.runtime.bank import ModelBank
 from pipelines.runtime.steps import noise_share
@@ -117,7 +117,7 @@ class GateTrainer:
     @torch.no_grad()
     def _taught(self, batch: SetBatch, noisy: Tensor) -> Tensor:
         """What the teacher predicts for one set, whose rows are all at one timestep."""
-        method = create(self._settings.teacher)
+        method = create(*parsed(self._settings.teacher))
         plan = method.plan([AdapterChoice(name) for name in batch.adapters], self._num_timesteps)
         if plan.layer_rule is not None or plan.derive is not None:
             raise TrainingError(

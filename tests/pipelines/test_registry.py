@@ -8,7 +8,7 @@ import pytest
 from pipelines.errors import SettingError, UnknownMethodError
 from pipelines.methods import merge
 from pipelines.methods.switch import Switch
-from pipelines.registry import collect, create, methods
+from pipelines.registry import collect, create, methods, parsed
 
 
 def test_every_file_of_the_folder_is_found():
@@ -49,3 +49,15 @@ def test_an_unknown_setting_lists_the_known_ones():
         create("switch", {"every": 3})
     with pytest.raises(SettingError, match="no settings at all"):
         create("merge", {"every": 3})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("merge", ("merge", {})),
+        ("switch:switch_every=2", ("switch", {"switch_every": 2})),
+        (" arbiter: where=layers; sharpness=1.5;", ("arbiter", {"where": "layers", "sharpness": 1.5})),
+    ],
+)
+def test_a_method_with_settings_is_one_text(text, expected):
+    assert parsed(text) == expected

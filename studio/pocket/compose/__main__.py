@@ -106,6 +106,8 @@ def _run(arguments: argparse.Namespace) -> int:
         adapters=arguments.adapters,
     )
     sampling = Sampling(arguments.steps, arguments.guidance)
+    if arguments.go_on_from:
+        packing.claim(arguments.out, runs.kind_of(machine, sampling, {arguments.seeds}))
     for packed in arguments.go_on_from:
         print(f"{packing.unpack(packed, arguments.out)} jobs from {packed}")
     with shared_device(arguments.mps):

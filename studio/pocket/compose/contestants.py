@@ -4,7 +4,6 @@ A contestant is called by one text: `merge`, `switch:switch_every=2`, `merge@0.8
 (see `references`), `base` (the joint prompt without LoRAs), `alone.0` (the joint prompt, the set's first LoRA only).
 """
 
-import ast
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 
 from pipelines.generate import generate_batch
-from pipelines.registry import create
+from pipelines.registry import create, methods, parsed
 from pipelines.request import AdapterChoice, GenerationRequest, SettingValue
 from studio.pocket.compose.drawing import Drawn, Sampling
 from studio.pocket.compose.references import REFERENCES, PeftBench, Task
@@ -94,9 +93,8 @@ def contestant(text: str) -> Contestant:
         return LoomMethod("merge", {}, positions=())
     if text.startswith("alone."):
         return LoomMethod("merge", {}, positions=(int(text.removeprefix("alone.")),))
-    head, _, tail = text.partition(":")
-    method, _, strength = head.partition("@")
-    settings = dict(_setting(each) for each in tail.split(";") if each)
+    name, settings = parsed(text)
+    method, _, strength = name.partition("@")
     create(method, settings)
     return LoomMethod(method, settings, float(strength or 1.0))
 
@@ -106,10 +104,7 @@ def takes_part(text: str, asked: LoraSet) -> bool:
     return not text.startswith("alone.") or int(text.removeprefix("alone.")) < asked.k
 
 
-def _setting(text: str) -> tuple[str, SettingValue]:
-    """`key=value`, the value as Python writes it, or a bare word."""
-    key, _, value = text.partition("=")
-    try:
-        return key.strip(), ast.literal_eval(value.strip())
-    except (ValueError, SyntaxError):
-        return key.strip(), value.strip()
+def reads_gates(text: str) -> bool:
+    """Whether a contestant's pictures depend on the gate files of the package."""
+    method = parsed(text)[0].partition("@")[0]
+    return method in methods() and hasattr(create(method), "gate")

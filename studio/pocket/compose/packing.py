@@ -8,6 +8,7 @@ from typing import Any
 
 from pipelines.atomic_file import atomic_file
 from pipelines.errors import RequestError
+from studio.pocket.compose.contestants import reads_gates
 from studio.pocket.compose.jobs import file_name_of
 
 PACKED = "pocketcompose.jsonl.gz"
@@ -17,6 +18,7 @@ CLAIM = "run.json"  # in the folder of a run: what its pictures are made of
 def claim(out: Path, kind: dict[str, Any]) -> None:
     """Note in the folder what its pictures are made of. Raises RequestError where they are made of something else."""
     note = out / CLAIM
+    out.mkdir(parents=True, exist_ok=True)
     if not note.exists():
         note.write_text(json.dumps(kind))
     elif (held := json.loads(note.read_text())) != kind:
@@ -41,15 +43,17 @@ def pack(out: Path) -> Path:
 def unpack(path: Path, out: Path) -> int:
     """Put the finished jobs of a packed run into the folder of a run, beside those it has; how many came.
 
-    Raises RequestError for a file without a claim, and where the folder holds a run of another kind.
+    Where the folder was claimed with other gates, jobs that read a gate stay behind, to be drawn again. Raises
+    RequestError for a file without a claim, and where the folder holds a run of another kind.
     """
-    jobs, kind = out / "jobs", None
+    jobs, kind, gates_changed = out / "jobs", None, False
     jobs.mkdir(parents=True, exist_ok=True)
     came = 0
     for held in lines_of(path):
         if "run" in held:
             kind = held["run"]
-            claim(out, kind)
+            gates_changed = _with_gates_of(out, kind) != kind
+            claim(out, _with_gates_of(out, kind))
         elif kind is None:
             raise RequestError(
                 f"{path} does not tell what its pictures are made of",
@@ -57,12 +61,20 @@ def unpack(path: Path, out: Path) -> int:
                 remedy="Begin a new run.",
             )
         elif "contestant" in held and "error" not in held:
+            if gates_changed and reads_gates(held["contestant"]):
+                continue
             file = jobs / file_name_of(held["contestant"], held["set"])
             if not file.exists():
                 with atomic_file(file) as whole:
                     whole.write(json.dumps(held).encode())
                 came += 1
     return came
+
+
+def _with_gates_of(out: Path, kind: dict[str, Any]) -> dict[str, Any]:
+    """What a packed run's pictures are made of, with the gates that a folder is claimed for."""
+    note = out / CLAIM
+    return {**kind, "gates": json.loads(note.read_text())["gates"]} if note.exists() else kind
 
 
 def lines_of(path: Path) -> Iterator[dict[str, Any]]:

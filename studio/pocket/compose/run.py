@@ -52,7 +52,7 @@ def run(jobs: Sequence[Job], machine: Machine, sampling: Sampling, out: Path) ->
     """
     folder = out / "jobs"
     folder.mkdir(parents=True, exist_ok=True)
-    _claim(out, machine, sampling, {job.seeds for job in jobs})
+    claim(out, kind_of(machine, sampling, {job.seeds for job in jobs}))
     done = {path.name for path in folder.iterdir()}
     left = [job for job in jobs if job.file_name not in done]
     queues = [[job for job in left if not job.needs_peft], [job for job in left if job.needs_peft]]
@@ -82,8 +82,8 @@ def run(jobs: Sequence[Job], machine: Machine, sampling: Sampling, out: Path) ->
     return missing
 
 
-def _claim(out: Path, machine: Machine, sampling: Sampling, seeds: set[int]) -> None:
-    """Note in the folder what its pictures are made of, or check that it is the same."""
+def kind_of(machine: Machine, sampling: Sampling, seeds: set[int]) -> dict[str, Any]:
+    """What the pictures of a run are made of: the claim of its folder."""
     made_of = {
         "weights": [*machine.base.rglob("*.safetensors"), *machine.adapters.glob("*.safetensors")],
         "gates": [*gates_path().glob("*.safetensors")],
@@ -91,8 +91,7 @@ def _claim(out: Path, machine: Machine, sampling: Sampling, seeds: set[int]) -> 
     }
     kind: dict[str, Any] = {what: _digest(paths) for what, paths in made_of.items()}
     kind |= {"half": machine.half, "seeds": sorted(seeds)}
-    kind |= {"steps": sampling.num_inference_steps, "guidance_scale": sampling.guidance_scale}
-    claim(out, kind)
+    return kind | {"steps": sampling.num_inference_steps, "guidance_scale": sampling.guidance_scale}
 
 
 def _digest(paths: Sequence[Path]) -> str:

@@ -98,6 +98,14 @@ def test_the_sum_teaches_a_new_gate_nothing(train):
     assert max(losses(train(objective="teacher", teacher="merge", steps=1))) < 1e-7
 
 
+@pytest.mark.parametrize("teacher", ["arbiter:where=output", "arbiter:where=output;sharpness=1.5"])
+def test_a_teacher_may_have_settings(train, teacher):
+    result = train(objective="teacher", teacher=teacher, steps=1)
+    assert load_gate(result.path).metadata["objective"] == f"teacher {teacher}"
+    with pytest.raises(TrainingError, match="arbiter cannot teach"):
+        train(objective="teacher", teacher="arbiter:where=layers", steps=1)
+
+
 def test_a_teacher_that_cannot_teach(train):
     with pytest.raises(TrainingError, match="gated cannot teach"):
         train(objective="teacher", teacher="gated", steps=1)

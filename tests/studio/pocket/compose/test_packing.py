@@ -10,7 +10,7 @@ from pipelines.errors import RequestError
 from studio.pocket.compose import run as runs
 from studio.pocket.compose.drawing import Sampling
 from studio.pocket.compose.jobs import Job
-from studio.pocket.compose.packing import lines_of, pack, unpack
+from studio.pocket.compose.packing import claim, lines_of, pack, unpack
 from studio.pocket.compose.sets import sets_of
 
 ASKED = sets_of("test", [2], 1)[0]
@@ -48,6 +48,23 @@ def test_it_does_not_go_on_as_another_run(packed: Path, tmp_path: Path) -> None:
     runs.run(_jobs("truth"), MACHINE, Sampling(2), tmp_path / "other")
     with pytest.raises(RequestError, match="pictures of another run"):
         unpack(packed, tmp_path / "other")
+
+
+def test_what_a_gate_drew_is_drawn_again_with_another_gate(packed: Path, tmp_path: Path) -> None:
+    lines = list(lines_of(packed))
+    drawn = next(line for line in lines if line.get("contestant") == "merge")
+    lines += [drawn | {"contestant": name} for name in ("gated", "gated:trust=2.0", "ignores_one")]
+    whole = tmp_path / "whole.jsonl.gz"
+    whole.write_bytes(gzip.compress("\n".join(map(json.dumps, lines)).encode()))
+    claim(tmp_path / "same", lines[0]["run"])
+    assert unpack(whole, tmp_path / "same") == 5
+    claim(tmp_path / "other", lines[0]["run"] | {"gates": "others"})
+    assert unpack(whole, tmp_path / "other") == 3
+    drawers = {json.loads(path.read_text())["contestant"] for path in (tmp_path / "other" / "jobs").iterdir()}
+    assert drawers == {"merge", "truth", "ignores_one"}
+    claim(tmp_path / "third", lines[0]["run"] | {"gates": "others", "weights": "others"})
+    with pytest.raises(RequestError, match="pictures of another run"):
+        unpack(whole, tmp_path / "third")
 
 
 def test_a_file_without_a_claim_is_refused(packed: Path, tmp_path: Path) -> None:
