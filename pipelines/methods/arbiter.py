@@ -17,7 +17,7 @@ from pipelines.contributions import (
 )
 from pipelines.method import FusionMethod
 from pipelines.plan import FusionPlan, Pass, Predictions, StepState
-from pipelines.refresh import least_cost
+from pipelines.refresh import affordable, least_cost
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,10 +36,10 @@ class Arbiter(FusionMethod):
     sum w_i |Delta_i|^2 gives back what arbitration takes from adapter i. Decided per sample on the conditional half of
     guidance, and the same for both halves.
 
-    The N contributions are computed in turns within the `budget`, and reused in between. `where` moves the decision:
-    `layers` takes |B_i A_i x|^2 at each layer and place instead, in one pass. `both` spends the budget on predictions
-    in the first steps, where it is settled what stands where, and goes on in the layers. `regions` spends it alike and
-    keeps what was decided as regions, in which the adapters act inside the layers in one pass.
+    `where` it is decided: `output`, on predictions at every step, the N contributions in turns within the `budget` and
+    reused in between; `layers`, on |B_i A_i x|^2 at each layer and place, in one pass; `both`, on predictions in as many
+    first steps as the budget allows, where it is settled what stands where, and then in the layers; `regions`, in the
+    same first steps, whose decision is kept as regions in which the adapters act inside the layers in one pass.
     """
 
     name: ClassVar[str] = "arbiter"
@@ -83,7 +83,7 @@ class Arbiter(FusionMethod):
         },
     )
     where: Literal["output", "both", "regions", "layers"] = field(
-        default="output",
+        default="both",
         metadata={
             "help": "Decide on predictions; there first and then by layer; there first and keep the regions; by layer."
         },
@@ -131,8 +131,7 @@ class Arbiter(FusionMethod):
         from pipelines.runtime.arbitration import ArbitratedLayers, RegionedLayers
 
         n, together = len(adapters), _together(adapters)
-        affordable = int((budget - 1) * num_inference_steps / n + 1e-9)
-        deciding = min(max(affordable, 1), num_inference_steps)
+        deciding = 1 + affordable(n, num_inference_steps, budget, share=0.0, reference=1.0) // n
         apart = contribution_plan(adapters, num_inference_steps, self._combine)
         regions = RegionedLayers(tuple(together.gates)) if self.where == "regions" else None
 
@@ -146,7 +145,7 @@ class Arbiter(FusionMethod):
         def combine(predictions: Predictions) -> Tensor:
             if len(predictions.passes) == 1:
                 return predictions.noise_preds[0]
-            if regions is not None:
+            if regions is not None and len(predictions.passes) == n + 1:  # not asked what it were without one of them
                 regions.decide(for_both_halves(predictions, self._speaking(predictions)).clamp_max(1.0))
             return self._combine(predictions)
 

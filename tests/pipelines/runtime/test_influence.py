@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from pipelines.plan import Predictions
-from pipelines.registry import create
+from pipelines.registry import create, parsed
 from pipelines.request import AdapterChoice
 from pipelines.runtime.fused import fused
 
 CHOICES = [AdapterChoice("fox", 0.9), AdapterChoice("ink", 0.5), AdapterChoice("fog", 0.7)]
 NAMES = {"fox", "ink", "fog"}
-APART = ("composite", "delta_sum", "arbiter", "cmlora")
+APART = ("composite", "delta_sum", "arbiter:where=output", "cmlora")
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def predicted(adapters, draw):
     """The combined prediction of the first step, its conditional half, and the run."""
 
     def run(pipe, method, choices, probes=None, **call):
-        plan = create(method).plan(choices, 3)
+        plan = create(*parsed(method)).plan(choices, 3)
         seen = []
 
         def combine(predictions: Predictions):
@@ -90,10 +90,17 @@ def test_one_that_acts_on_the_text_alone_shows(pipe, adapters, draw):
     assert run.influence["fox"].overall > 1e-4
 
 
-@pytest.mark.parametrize("method", ["merge", "composite", "switch"])
+@pytest.mark.parametrize("family", ["sd15"])
+def test_it_is_free_while_adapters_are_apart_and_probed_where_they_act_together(pipe, predicted):
+    _, run = predicted(pipe, "arbiter:where=both;budget=2.0", CHOICES, probes=1, num_inference_steps=3)
+    assert {name: list(each.steps) for name, each in run.influence.items()} == {name: [0, 1] for name in NAMES}
+    assert run.passes == {"full": 6, "probe": 3}
+
+
+@pytest.mark.parametrize("method", ["merge", "composite", "switch", "arbiter", "arbiter:where=regions"])
 def test_looking_changes_nothing(pipe, method, adapters, draw):
     def drawn(probes):
-        with fused(pipe, create(method).plan(CHOICES, 3), adapters, probes=probes):
+        with fused(pipe, create(*parsed(method)).plan(CHOICES, 3), adapters, probes=probes):
             return draw(pipe)
 
     assert torch.equal(drawn(2), drawn(None))
