@@ -31,7 +31,8 @@ class GateRule(LayerRule):
     `gate_for` is asked once for each layer and set of adapters, and may answer None for a layer that is left to the
     plain sum. Adapters in `pinned`, and those not `among` the fused ones (exempt: None for no such), keep their gate of
     1. `trust` is the size of the trust region, `top_k` how many
-    adapters may speak at a token (0: all). Nothing is counted twice: strengths and the plan's gates act first.
+    adapters may speak at a token (0: all). Nothing is counted twice: strengths and the plan's gates act first, and so do
+    the multipliers of another rule, `after`: the gate sees what it has left. All is the plain sum before `from_step`.
     """
 
     def __init__(
@@ -43,6 +44,8 @@ class GateRule(LayerRule):
         trust: float = 1.0,
         top_k: int = 0,
         heat: HeatLog | None = None,
+        after: LayerRule | None = None,
+        from_step: int = 0,
     ) -> None:
         self.progress: Tensor | None = None  # [b] where samples differ, in training; else that of the step counts
         self._gate_for = gate_for
@@ -51,6 +54,8 @@ class GateRule(LayerRule):
         self._trust = trust
         self._top_k = top_k
         self._heat = heat
+        self._after = after
+        self._from_step = from_step
         self._on = True
         self._gate: Gate | None = None  # one of those at work
         self._known: WeakKeyDictionary[LayerSite, tuple[Gate | None, Basis]] = WeakKeyDictionary()
@@ -72,6 +77,11 @@ class GateRule(LayerRule):
         """The name of the gate that decides; empty as long as none was found, and for one without a name."""
         return str(getattr(self._gate_for, "name", ""))
 
+    @property
+    def tells(self) -> bool:
+        """Whether there is a map to show: a rule that may go without a gate has none to tell of where none was found."""
+        return self._heat is not None and (self._after is None or bool(self.gate_name))
+
     def heat_map(self, adapters: Sequence[str]) -> HeatMap:
         """What the gates of these adapters were so far; RuntimeError for a rule without a log."""
         if self._heat is None:
@@ -79,9 +89,12 @@ class GateRule(LayerRule):
         return self._heat.map(self.gate_name, adapters, trained=self._gate is not None and not self._gate.neutral)
 
     def output(self, site: LayerSite, x: Tensor, y: Tensor, h: Tensor) -> Tensor:
+        too_early = site.state is not None and site.state.index < self._from_step
+        if len(site.names) == 1 or not self._on or too_early:
+            return site.add(y, site.gated(h))
+        if self._after is not None:
+            h = (h * self._after.gate(site, x, h)).to(h.dtype)
         said = site.gated(h)
-        if len(site.names) == 1 or not self._on:
-            return site.add(y, said)
         if site not in self._known:
             gate = self._gate_for(site)
             ranks = [its.stop - its.start for its in site.slices]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pipelines.request import AdapterChoice
+    from pipelines.runtime.rules import LayerRule
 
 BUDGET = 2.0  # passes per step that are spent where nobody says
 
@@ -39,7 +40,8 @@ class Arbiter(FusionMethod):
     `where` it is decided: `output`, on predictions at every step, the N contributions in turns within the `budget` and
     reused in between; `layers`, on |B_i A_i x|^2 at each layer and place, in one pass; `both`, on predictions in as many
     first steps as the budget allows, where it is settled what stands where, and then in the layers; `regions`, in the
-    same first steps, whose decision is kept as regions in which the adapters act inside the layers in one pass.
+    same first steps, whose decision is kept as regions in which the adapters act inside the layers in one pass. Where
+    layers decide, a gate that was trained for the base (see `gated`) turns up or down what arbitration has left.
     """
 
     name: ClassVar[str] = "arbiter"
@@ -88,6 +90,13 @@ class Arbiter(FusionMethod):
             "help": "Decide on predictions; there first and then by layer; there first and keep the regions; by layer."
         },
     )
+    gate: str = field(
+        default="auto",
+        metadata={
+            "help": "The trained gate beside it in the layers: auto for the one of this base if there is one, none, a "
+            "name or the path of a gate file."
+        },
+    )
     budget: float = field(
         default=0.0,
         metadata={
@@ -120,15 +129,13 @@ class Arbiter(FusionMethod):
         return self.arbitration.speaking(energy(predictions, conditional_half(predictions, deltas)))
 
     def _in_layers(self, adapters: tuple[AdapterChoice, ...]) -> FusionPlan:
-        from pipelines.runtime.arbitration import ArbitratedLayers
-
         together = _together(adapters)
         plan = FusionPlan(tuple(together.gates), lambda state: (together,), (together.gates,))
-        return replace(plan, layer_rule=ArbitratedLayers(self.arbitration))
+        return replace(plan, layer_rule=self._layer_rule(together))
 
     def _at_first(self, adapters: tuple[AdapterChoice, ...], num_inference_steps: int, budget: float) -> FusionPlan:
         """On predictions in the first steps, as many as the budget allows, and then in one pass inside the layers."""
-        from pipelines.runtime.arbitration import ArbitratedLayers, RegionedLayers
+        from pipelines.runtime.arbitration import RegionedLayers
 
         n, together = len(adapters), _together(adapters)
         deciding = 1 + affordable(n, num_inference_steps, budget, share=0.0, reference=1.0) // n
@@ -151,8 +158,21 @@ class Arbiter(FusionMethod):
 
         cost = 1 + n * deciding / num_inference_steps
         texts = (*apart.text_passes, together.gates)
-        rule = regions or ArbitratedLayers(self.arbitration, from_step=deciding)
+        rule = regions or self._layer_rule(together, from_step=deciding)
         return FusionPlan(apart.adapters, schedule, texts, combine, layer_rule=rule, predicted_cost=cost)
+
+    def _layer_rule(self, together: Pass, from_step: int = 0) -> LayerRule:
+        from pipelines.runtime.arbitration import ArbitratedLayers
+
+        arbitrated = ArbitratedLayers(self.arbitration, from_step)
+        if self.gate == "none":
+            return arbitrated
+        from pipelines.gating.choice import GateChoice
+        from pipelines.gating.heat_log import HeatLog
+        from pipelines.gating.rule import GateRule
+
+        among = frozenset(together.gates)  # a plan under controls may hold exempt adapters besides
+        return GateRule(GateChoice(self.gate), among=among, heat=HeatLog(), after=arbitrated, from_step=from_step)
 
 
 def _together(adapters: tuple[AdapterChoice, ...]) -> Pass:

@@ -10,8 +10,10 @@ from pipelines.gating.gate_file import new_gate
 from pipelines.gating.heat_log import HeatLog
 from pipelines.gating.layer_map import LayerMap
 from pipelines.gating.rule import GateRule
+from pipelines.methods.arbiter import Arbiter
 from pipelines.methods.merge import Merge
 from pipelines.request import AdapterChoice
+from pipelines.runtime.arbitration import ArbitratedLayers
 from pipelines.runtime.fused import fused
 
 STRENGTHS = {"fox": 0.8, "ink": 0.5, "fog": 1.2}
@@ -58,6 +60,28 @@ def test_gates_are_computed_in_full_under_autocast(pipe, run, loud_gate, error_o
     with torch.autocast("cpu", torch.bfloat16):
         found, plain_found = run(rule_of(gate)), run(None)
     assert error_of(found, expected) <= 3 * max(error_of(plain_found, plain), 0.01)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_acts_on_what_another_rule_has_left(pipe, run, loud_gate, error_of, kind):
+    def arbitrated():
+        return ArbitratedLayers(Arbiter().arbitration)
+
+    torch.manual_seed(0)
+    neutral = new_gate(kind, LayerMap.of(getattr(pipe, "unet", None) or pipe.transformer), 32, hidden=8)
+    expected = run(arbitrated())
+    assert error_of(expected, run(None)) > 1e-4
+    assert error_of(run(rule_of(neutral.requires_grad_(False), after=arbitrated())), expected) <= 1e-5
+    both = run(rule_of(loud_gate(pipe, kind), after=arbitrated()))
+    assert error_of(both, expected) > 1e-4
+    assert error_of(both, run(rule_of(loud_gate(pipe, kind)))) > 1e-4
+
+
+def test_before_its_first_step_it_is_the_plain_sum(pipe, run, loud_gate, error_of):
+    heat = HeatLog()
+    late = rule_of(loud_gate(pipe), heat=heat, after=ArbitratedLayers(Arbiter().arbitration), from_step=3)
+    assert error_of(run(late), run(None)) <= 1e-5
+    assert heat.map("", tuple(STRENGTHS)).layers == ()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,6 +7,7 @@ from pipelines.errors import BaseModelError, SettingError
 from pipelines.gating import choice
 from pipelines.gating.gate_file import new_gate, save_gate
 from pipelines.gating.layer_map import LayerMap
+from pipelines.methods.arbiter import Arbiter
 from pipelines.methods.gated import Gated
 from pipelines.methods.merge import Merge
 from pipelines.request import AdapterChoice
@@ -74,6 +75,24 @@ def test_without_any_gate_it_is_a_merge(fuse, monkeypatch, error_of):
     merged, _ = fuse(Merge())
     assert error_of(fuse(Gated())[0], merged) <= 1e-5
     assert torch.equal(fuse(Gated(gate="none"))[0], merged)
+
+
+@pytest.mark.parametrize("where", ["both", "layers"])
+def test_arbiter_takes_the_gate_of_this_base_where_layers_decide(fuse, gate_path, monkeypatch, error_of, where):
+    monkeypatch.setattr(choice, "shipped_gates", dict)
+    alone, plan = fuse(Arbiter(where=where))
+    assert error_of(alone, fuse(Arbiter(where=where, gate="none"))[0]) <= 1e-5
+    assert not plan.layer_rule.tells
+    monkeypatch.setattr(choice, "shipped_gates", lambda: {"loud": gate_path})
+    found, plan = fuse(Arbiter(where=where))
+    assert error_of(found, alone) > 1e-3
+    assert error_of(found, fuse(Gated())[0]) > 1e-3
+    assert plan.layer_rule.tells
+    heat = plan.layer_rule.heat_map(tuple(STRENGTHS))
+    assert heat.gate == "loud"
+    assert len(heat.progress) == {"both": 2, "layers": 3}[where]  # none while each LoRA ran alone
+    assert torch.equal(found, fuse(Arbiter(where=where, gate=str(gate_path)))[0])
+    assert torch.equal(fuse(Arbiter(where="output"))[0], fuse(Arbiter(where="output", gate="none"))[0])
 
 
 def test_a_gate_that_does_not_exist(fuse):
