@@ -1,6 +1,7 @@
 # Every target makes its own environment first, so that each of these works in a fresh clone.
 #   make studio    open the studio (HOST=127.0.0.1 PORT=7860, the first free port if not given)
-#   make test      run the tests   (PYTEST_ARGS="-m slow" for others; EXTRAS=dev,cluster for those of Ray, too)
+#   make test      run the tests   (PYTEST_ARGS="-m slow" for others; EXTRAS=dev,cluster for those of Ray, too;
+#                                  TESTERS=0 in one process instead of two)
 #   make check     format, lint, types, architecture
 #   make bench     measure the runtime against PEFT
 PYTHON ?= python3
@@ -8,6 +9,7 @@ VENV ?= .venv
 HOST ?= 127.0.0.1
 PORT ?=
 PYTEST_ARGS ?=
+TESTERS ?= 2
 EXTRAS ?= dev
 
 bin := $(VENV)/bin
@@ -20,7 +22,7 @@ studio: $(installed)
 	$(bin)/loom studio --host $(HOST) $(if $(PORT),--port $(PORT))
 
 test: $(installed)
-	$(bin)/python -m pytest $(PYTEST_ARGS)
+	$(bin)/python -m pytest -n $(TESTERS) --dist worksteal $(PYTEST_ARGS)
 
 check: $(installed)
 	$(bin)/ruff format --check .
