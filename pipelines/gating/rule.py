@@ -29,10 +29,10 @@ class GateRule(LayerRule):
     """y = y0 + sum_k g_k y_k with the gates of a learned gate, at every layer where two adapters or more meet.
 
     `gate_for` is asked once for each layer and set of adapters, and may answer None for a layer that is left to the
-    plain sum. Adapters in `pinned`, and those not `among` the fused ones (exempt: None for no such), keep their gate of
-    1. `trust` is the size of the trust region, `top_k` how many adapters may speak at a token (0: all). Nothing is counted
-    twice: strengths and the plan's gates act first, and so do the multipliers of another rule, `after`, so that the gate
-    sees what it has left. All is the plain sum before `from_step`.
+    plain sum. Adapters in `pinned`, and those not `among` the fused ones (exempt: None for no such), keep their gate
+    of 1. `trust` is the size of the trust region, `top_k` how many adapters may speak at a token (0: all). Nothing is
+    counted twice: strengths and the plan's gates act first, and so do the multipliers of another rule, `after`, so
+    that the gate sees what it has left. All is the plain sum before `from_step`.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class GateRule(LayerRule):
 
     @property
     def tells(self) -> bool:
-        """Whether there is a map to show: beside another rule a gate is optional, and where there is none, nothing is."""
+        """Whether there is a map to show: beside another rule a gate is optional, and there may be none."""
         return self._heat is not None and (self._after is None or bool(self.gate_name))
 
     def heat_map(self, adapters: Sequence[str]) -> HeatMap:

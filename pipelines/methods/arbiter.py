@@ -37,11 +37,12 @@ class Arbiter(FusionMethod):
     sum w_i |Delta_i|^2 gives back what arbitration takes from adapter i. Decided per sample on the conditional half of
     guidance, and the same for both halves.
 
-    `where` it is decided: `output`, on predictions at every step, the N contributions in turns within the `budget` and
-    reused in between; `layers`, on |B_i A_i x|^2 at each layer and place, in one pass; `both`, on predictions in the first
-    steps, as many as the budget allows, where it is settled what stands where, and then in the layers; `regions`, in the
-    same first steps, whose decision is kept as regions in which the adapters act inside the layers in one pass. Where
-    layers decide, a gate that was trained for the base (see `gated`) turns up or down what arbitration has left.
+    `where` it is decided: `output`, on predictions at every step, the N contributions in turns within the `budget`
+    and reused in between; `layers`, on |B_i A_i x|^2 at each layer and place, in one pass; `both`, on predictions in
+    the first steps, as many as the budget allows, where it is settled what stands where, and then in the layers;
+    `regions`, in the same first steps, whose decision is kept as regions in which the adapters act inside the layers
+    in one pass. Where layers decide, a gate that was trained for the base (see `gated`) turns up or down what
+    arbitration has left.
     """
 
     name: ClassVar[str] = "arbiter"
