@@ -58,7 +58,7 @@ class GateRule(LayerRule):
         self._from_step = from_step
         self._on = True
         self._gate: Gate | None = None  # one of those at work
-        self._known: WeakKeyDictionary[LayerSite, tuple[Gate | None, Basis]] = WeakKeyDictionary()
+        self._known: WeakKeyDictionary[LayerSite, tuple[Gate, Basis] | None] = WeakKeyDictionary()
         self._read: tuple[Any, ...] = (None, None, None, None)  # what `_common` was computed from
         self._batch = 0
         self._common = torch.empty(0)
@@ -96,14 +96,11 @@ class GateRule(LayerRule):
             h = (h * self._after.gate(site, x, h)).to(h.dtype)
         said = site.gated(h)
         if site not in self._known:
-            gate = self._gate_for(site)
-            ranks = [its.stop - its.start for its in site.slices]
-            with _all_digits(y):
-                basis = Basis.of(site.up, ranks)
-            self._known[site] = None if gate is None else gate.to(y.device), basis
-        gate, basis = self._known[site]
-        if gate is None:
+            self._known[site] = self._look_up(site, y)
+        known = self._known[site]
+        if known is None:
             return site.add(y, said)
+        gate, basis = known
         self._gate = gate
         with _all_digits(y):
             spoken = _tokens(site, said).float()  # [b t R]
@@ -113,6 +110,14 @@ class GateRule(LayerRule):
             if isinstance(gate, ChannelGate):
                 return self._by_channel(gate, site, y, spoken, strengths, common)
             return self._by_rank(gate, site, y, said, spoken, basis, strengths, common)
+
+    def _look_up(self, site: LayerSite, y: Tensor) -> tuple[Gate, Basis] | None:
+        """The gate of a layer, and what it reads there; None for a layer that is left to the plain sum."""
+        gate = self._gate_for(site)
+        if gate is None:
+            return None
+        with _all_digits(y):
+            return gate.to(y.device), Basis.of(site.up, [its.stop - its.start for its in site.slices])
 
     def _by_rank(
         self,
