@@ -24,8 +24,9 @@ class Gated(FusionMethod):
     title: ClassVar[str] = "Gated"
     source: ClassVar[str] = "arXiv:2508.02107"
     when_to_use: ClassVar[str] = (
-        "For four LoRAs and more in one pass: a gate trained on this base lets each speak where it matters; for two "
-        "take Arbiter. On a base without a trained gate it draws what merge draws; `loom train gate` makes one."
+        "For four LoRAs and more in one pass: a gate trained on this base lets each speak where it matters. For two or "
+        "three take Arbiter, which uses the same gate. On a base without a trained gate it draws what merge draws; "
+        "`loom train gate` makes one."
     )
     passes_per_step: ClassVar[str] = "1"
     order_matters: ClassVar[bool] = False
