@@ -40,7 +40,7 @@ def rows_of(bare: Bare, steps: int, budget: float = BUDGET) -> list[Row]:
     q = run.passes["full"] / steps
     within, budgeted = spent(bare, "cmlora", {"budget": budget}, steps, base)
     assert budgeted.predicted_cost is not None
-    arbiter, _ = spent(bare, "arbiter", {}, steps, base)
+    arbiter, _ = spent(bare, "arbiter", {"where": "output"}, steps, base)
     layers, _ = spent(bare, "arbiter", {"where": "layers"}, 1, base)
     merge, _ = spent(bare, "merge", {}, 1, base)
     exact = Estimate.exact
@@ -64,14 +64,14 @@ def rows_of(bare: Bare, steps: int, budget: float = BUDGET) -> list[Row]:
         row(f"M2.{id}.spent", f"FLOPs per step under that budget, {what}", exact(within), anchor=None, line=None),
         row(
             f"M3.{id}",
-            f"Arbiter's FLOPs per step over one forward's, {what}",
+            f"FLOPs per step over one forward's, Arbiter on predictions, {what}",
             exact(arbiter),
             anchor=n + 1.0,
             line=None,
         ),
         row(
             f"M4.{id}",
-            f"Arbiter inside the layers over Merge, FLOPs of one step, {title}, {n} adapters",
+            f"FLOPs of one step over Merge's, Arbiter in the layers, {title}, {n} adapters",
             exact(layers / merge),
             anchor=None,
             line=None,
