@@ -64,8 +64,9 @@ def _sheet(outcomes: Outcomes, k: int, judge: str, path: Path) -> None:
         for cell in cells:
             picture, score = _shown(cell, name, judge)
             tiles.append(picture)
-            lines.append([(cell.contestant, True), *((each, there) for each, there in score.items())])
-    contact_sheet(tiles, lines, path, columns=len(cells), tile=TILE, text_lines=k + 1)
+            method, _, settings = cell.contestant.partition(":")
+            lines.append([(method, True), (settings, True), *((each, there) for each, there in score.items())])
+    contact_sheet(tiles, lines, path, columns=len(cells), tile=TILE, text_lines=k + 2)
 
 
 def _strip(outcomes: Outcomes, contestant: str, judge: str, path: Path) -> None:
