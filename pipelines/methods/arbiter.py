@@ -50,7 +50,7 @@ class Arbiter(FusionMethod):
     source: ClassVar[str] = "Loom"
     when_to_use: ClassVar[str] = (
         "For LoRAs that must all show in one picture: each rules the places it changes most and leaves the others be. "
-        "Takes about twice as long as Merge."
+        "Takes twice as long as Merge and more."
     )
     passes_per_step: ClassVar[str] = "2"
     order_matters: ClassVar[bool] = False
