@@ -32,7 +32,7 @@ class GateRule(LayerRule):
     plain sum. Adapters in `pinned`, and those not `among` the fused ones (exempt: None for no such), keep their gate
     of 1. `trust` is the size of the trust region, `top_k` how many adapters may speak at a token (0: all). Nothing is
     counted twice: strengths and the plan's gates act first, and so do the multipliers of another rule, `after`, so
-    that the gate sees what it has left. All is the plain sum before `from_step`.
+    that the gate sees what it has left.
     """
 
     def __init__(
@@ -45,7 +45,6 @@ class GateRule(LayerRule):
         top_k: int = 0,
         heat: HeatLog | None = None,
         after: LayerRule | None = None,
-        from_step: int = 0,
     ) -> None:
         self.progress: Tensor | None = None  # [b] where samples differ, in training; else that of the step counts
         self._gate_for = gate_for
@@ -55,7 +54,6 @@ class GateRule(LayerRule):
         self._top_k = top_k
         self._heat = heat
         self._after = after
-        self._from_step = from_step
         self._on = True
         self._gate: Gate | None = None  # one of those at work
         self._known: WeakKeyDictionary[LayerSite, tuple[Gate, Basis] | None] = WeakKeyDictionary()
@@ -89,8 +87,7 @@ class GateRule(LayerRule):
         return self._heat.map(self.gate_name, adapters, trained=self._gate is not None and not self._gate.neutral)
 
     def output(self, site: LayerSite, x: Tensor, y: Tensor, h: Tensor) -> Tensor:
-        too_early = site.state is not None and site.state.index < self._from_step
-        if len(site.names) == 1 or not self._on or too_early:
+        if len(site.names) == 1 or not self._on:
             return site.add(y, site.gated(h))
         if self._after is not None:
             h = (h * self._after.gate(site, x, h)).to(h.dtype)

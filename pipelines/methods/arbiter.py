@@ -146,8 +146,6 @@ class Arbiter(FusionMethod):
         def schedule(state: StepState) -> Sequence[Pass]:
             if state.index >= deciding:
                 return (together,)
-            if regions is not None:
-                regions.decide(None)  # what an earlier run has left
             return apart.schedule(state)
 
         def combine(predictions: Predictions) -> Tensor:
@@ -159,13 +157,14 @@ class Arbiter(FusionMethod):
 
         cost = 1 + n * deciding / num_inference_steps
         texts = (*apart.text_passes, together.gates)
-        rule = regions or self._layer_rule(together, from_step=deciding)
+        rule = regions or self._layer_rule(together)
+        rule.from_step = deciding
         return FusionPlan(apart.adapters, schedule, texts, combine, layer_rule=rule, predicted_cost=cost)
 
-    def _layer_rule(self, together: Pass, from_step: int = 0) -> LayerRule:
+    def _layer_rule(self, together: Pass) -> LayerRule:
         from pipelines.runtime.arbitration import ArbitratedLayers
 
-        arbitrated = ArbitratedLayers(self.arbitration, from_step)
+        arbitrated = ArbitratedLayers(self.arbitration)
         if self.gate == "none":
             return arbitrated
         from pipelines.gating.choice import GateChoice
@@ -173,7 +172,7 @@ class Arbiter(FusionMethod):
         from pipelines.gating.rule import GateRule
 
         among = frozenset(together.gates)  # a plan under controls may hold exempt adapters besides
-        return GateRule(GateChoice(self.gate), among=among, heat=HeatLog(), after=arbitrated, from_step=from_step)
+        return GateRule(GateChoice(self.gate), among=among, heat=HeatLog(), after=arbitrated)
 
 
 def _together(adapters: tuple[AdapterChoice, ...]) -> Pass:

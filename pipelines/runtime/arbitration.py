@@ -18,19 +18,15 @@ class ArbitratedLayers(LayerRule):
     """At each layer the adapter speaks whose own update |B_i A_i x|^2 is large there relative to its own average.
 
     The energy is h_i^T G_i h_i with h_i = A_i x and G_i = B_i^T B_i [r r], so no update is ever formed. Layers without
-    places (time embeddings, the text) and layers of one adapter are left as they are, and so is all before `from_step`.
+    places (time embeddings, the text) and layers of one adapter are left as they are.
     """
 
-    def __init__(self, arbitration: Arbitration, from_step: int = 0) -> None:
+    def __init__(self, arbitration: Arbitration) -> None:
         self._arbitration = arbitration
-        self._from_step = from_step
         self._grams: WeakKeyDictionary[LayerSite, tuple[Tensor, ...]] = WeakKeyDictionary()
 
     def gate(self, site: LayerSite, x: Tensor, h: Tensor) -> Tensor:
-        state = site.state
-        if state is None or state.index < self._from_step or len(site.names) == 1:
-            return h.new_ones(())
-        layout = layout_of(site, h)
+        layout = layout_of(site, h) if site.state is not None and len(site.names) > 1 else None
         if layout is None:
             return h.new_ones(())
         placed, text = _placed(site, site.gated(h), layout)

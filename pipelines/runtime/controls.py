@@ -64,7 +64,7 @@ class ControlledRule(LayerRule):
             kept = site.spread(self._by_adapter(site, [float(name in self._exempt) for name in site.names])[None], h)
             y = site.add(y, site.gated(h * kept))
             h = h * (1.0 - kept)
-        return self._inner.output(site, x, y, h)
+        return self._inner.in_time(site, x, y, h)
 
     def _mask(self, site: LayerSite, h: Tensor) -> Tensor:
         """A multiplier for h: [1 R rows columns], [1 T R] or [1 1 R]."""

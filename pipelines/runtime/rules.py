@@ -110,10 +110,16 @@ class LayerRule:
     """
 
     text_encoders: bool = False  # whether the rule acts on the text encoders, too
+    from_step: int = 0  # the first step in which it acts; before it the updates are summed as they are
 
     def __call__(self, site: LayerSite, x: Tensor, y: Tensor, h: Tensor) -> Tensor:
-        """What a layer asks: `output`, with what DoRAs add to the base's own weight inside of y."""
-        return self.output(site, x, site.regained(x, y), h)
+        """What a layer asks: `output` when it is time, with what DoRAs add to the base's own weight inside of y."""
+        return self.in_time(site, x, site.regained(x, y), h)
+
+    def in_time(self, site: LayerSite, x: Tensor, y: Tensor, h: Tensor) -> Tensor:
+        """`output`, or the plain sum before `from_step`."""
+        too_early = site.state is not None and site.state.index < self.from_step
+        return site.add(y, site.gated(h)) if too_early else self.output(site, x, y, h)
 
     def gate(self, site: LayerSite, x: Tensor, h: Tensor) -> Tensor:
         """A multiplier that broadcasts to h = A x, on top of the gates.

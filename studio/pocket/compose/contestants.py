@@ -106,5 +106,6 @@ def takes_part(text: str, asked: LoraSet) -> bool:
 
 def reads_gates(text: str) -> bool:
     """Whether a contestant's pictures depend on the gate files of the package."""
-    method = parsed(text)[0].partition("@")[0]
-    return method in methods() and hasattr(create(method), "gate")
+    name, settings = parsed(text)
+    method = name.partition("@")[0]
+    return method in methods() and getattr(create(method, settings), "gate", "none") != "none"

@@ -79,7 +79,8 @@ def test_it_acts_on_what_another_rule_has_left(pipe, run, loud_gate, error_of, k
 
 def test_before_its_first_step_it_is_the_plain_sum(pipe, run, loud_gate, error_of):
     heat = HeatLog()
-    late = rule_of(loud_gate(pipe), heat=heat, after=ArbitratedLayers(Arbiter().arbitration), from_step=3)
+    late = rule_of(loud_gate(pipe), heat=heat, after=ArbitratedLayers(Arbiter().arbitration))
+    late.from_step = 3
     assert error_of(run(late), run(None)) <= 1e-5
     assert heat.map("", tuple(STRENGTHS)).layers == ()
 
