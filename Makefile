@@ -24,7 +24,10 @@ studio: $(installed)
 test: $(installed)
 	$(bin)/python -m pytest -n $(TESTERS) --dist worksteal $(PYTEST_ARGS)
 
+# The folders are imported by other names than they have here; a type checker needs to see them under those.
 check: $(installed)
+	@mkdir -p build/typed/lora_loom
+	@ln -sfn $(foreach folder,pipelines retrieval watermark studio,../../../$(folder)) $(addprefix ../../../lora_loom/,__init__.py py.typed) build/typed/lora_loom/
 	$(bin)/ruff format --check .
 	$(bin)/ruff check .
 	$(bin)/pyright --pythonpath $(bin)/python

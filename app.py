@@ -2,7 +2,7 @@
 
 import sys
 
-from studio.cli.application import build
+from lora_loom.studio.cli.application import build
 
 
 def main() -> None:

@@ -17,17 +17,17 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from pipelines.request import GenerationRequest
-from studio.cli.evaluating import document, results_table, write_json
-from studio.evaluation.evaluate import ask, evaluate, fitting
-from studio.evaluation.feature_cache import FeatureCache, default_cache
-from studio.evaluation.pictures import read_pictures
-from studio.evaluation.report.build import build, write
-from studio.pocket.compose.sets import LoraSet, sets_of
-from studio.pocket.world.render import render
-from studio.pocket.world.scene import sample_scene
-from studio.record import save_png
-from studio.session import Studio
+from lora_loom.pipelines.request import GenerationRequest
+from lora_loom.studio.cli.evaluating import document, results_table, write_json
+from lora_loom.studio.evaluation.evaluate import ask, evaluate, fitting
+from lora_loom.studio.evaluation.feature_cache import FeatureCache, default_cache
+from lora_loom.studio.evaluation.pictures import read_pictures
+from lora_loom.studio.evaluation.report.build import build, write
+from lora_loom.studio.pocket.compose.sets import LoraSet, sets_of
+from lora_loom.studio.pocket.world.render import render
+from lora_loom.studio.pocket.world.scene import sample_scene
+from lora_loom.studio.record import save_png
+from lora_loom.studio.session import Studio
 
 
 def asked(sets: int, seeds: int) -> Iterator[tuple[LoraSet, int]]:

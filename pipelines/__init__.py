@@ -1,6 +1,6 @@
 """Running and training diffusion models with several LoRAs at once: the engine of Loom, usable without the studio.
 
-`from pipelines import FusionPipeline` is the way in from a notebook.
+`from lora_loom.pipelines import FusionPipeline` is the way in from a notebook.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipelines.families import FusionPipeline as FusionPipeline
+    from lora_loom.pipelines.families import FusionPipeline as FusionPipeline
 
 __all__ = ["FusionPipeline"]
 
@@ -16,7 +16,7 @@ __all__ = ["FusionPipeline"]
 def __getattr__(name: str) -> Any:
     """Load what is exported when it is asked for, as it brings torch and diffusers with it."""
     if name == "FusionPipeline":
-        from pipelines.families import FusionPipeline
+        from lora_loom.pipelines.families import FusionPipeline
 
         return FusionPipeline
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

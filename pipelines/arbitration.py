@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipelines.contributions import smoothed
+from lora_loom.pipelines.contributions import smoothed
 
 if TYPE_CHECKING:
     from torch import Tensor

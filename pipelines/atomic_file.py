@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from pipelines.errors import OutputError
+from lora_loom.pipelines.errors import OutputError
 
 
 @contextmanager

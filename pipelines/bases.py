@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, cast
 
-from pipelines.errors import AdapterFileError, BaseModelError
+from lora_loom.pipelines.errors import AdapterFileError, BaseModelError
 
 NAMES = "loom.bases"  # entry-point group: each entry is a function without arguments that returns a folder
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -87,8 +87,8 @@ def _class_of_file(path: Path) -> str:
     import torch
     from diffusers.loaders import single_file_utils as single_file
 
-    from pipelines.adapters.limits import GIB, Limits
-    from pipelines.adapters.safetensors_file import read_header
+    from lora_loom.pipelines.adapters.limits import GIB, Limits
+    from lora_loom.pipelines.adapters.safetensors_file import read_header
 
     try:
         shapes = read_header(path, Limits(file_bytes=200 * GIB)).shapes

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import Tensor
 
-from pipelines.methods.merge import Merge
-from pipelines.request import AdapterChoice
-from pipelines.runtime.bank import AdapterBank
-from pipelines.runtime.fused import fused
+from lora_loom.pipelines.methods.merge import Merge
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.runtime.bank import AdapterBank
+from lora_loom.pipelines.runtime.fused import fused
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pipelines.adapters.factors import Adapter
+    from lora_loom.pipelines.adapters.factors import Adapter
 
 Attribute: TypeAlias = "Callable[[NDArray[Any]], Sequence[float]]"  # pictures uint8 [n h w 3] -> one value each
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipelines.plan import Combine, FusionPlan, Pass, Predictions, StepState, weighted_mean
-from pipelines.refresh import affordable, evenly, rotation
+from lora_loom.pipelines.plan import Combine, FusionPlan, Pass, Predictions, StepState, weighted_mean
+from lora_loom.pipelines.refresh import affordable, evenly, rotation
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pipelines.request import AdapterChoice
+    from lora_loom.pipelines.request import AdapterChoice
 
 _DECIDED = "decided"  # key of a step's decision in the memory of a run
 

@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pipelines.control import Curve, Region, factor_at
-from pipelines.errors import RequestError
-from pipelines.plan import FusionPlan, Gates, Pass, Predictions, RegionPrompt, StepState, base_plan
+from lora_loom.pipelines.control import Curve, Region, factor_at
+from lora_loom.pipelines.errors import RequestError
+from lora_loom.pipelines.plan import FusionPlan, Gates, Pass, Predictions, RegionPrompt, StepState, base_plan
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pipelines.adapters.factors import Adapter
-    from pipelines.request import AdapterChoice
+    from lora_loom.pipelines.adapters.factors import Adapter
+    from lora_loom.pipelines.request import AdapterChoice
 
 Choices: TypeAlias = "tuple[AdapterChoice, ...]"
 Compose: TypeAlias = "Callable[[Choices], FusionPlan]"  # a method's own plan for at least one adapter
@@ -174,7 +174,7 @@ def _blended(plans: Sequence[FusionPlan], regions: Sequence[Region]) -> FusionPl
         return tuple(replace(each, region=k) for k, plan in enumerate(plans) for each in plan.schedule(state))
 
     def combine(predictions: Predictions) -> Tensor:
-        from pipelines.runtime.masks import blend
+        from lora_loom.pipelines.runtime.masks import blend
 
         parts = [plan.combine(_of_region(predictions, k)) for k, plan in enumerate(plans)]
         return blend(parts[0], parts[1:], regions, predictions.grid)

@@ -7,8 +7,8 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
 from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
 
-from pipelines.bases import resolve_base as resolve_base
-from pipelines.fusion_pipeline import FusionPipeline as FusionPipeline
+from lora_loom.pipelines.bases import resolve_base as resolve_base
+from lora_loom.pipelines.fusion_pipeline import FusionPipeline as FusionPipeline
 
 
 class StableDiffusionFusionPipeline(FusionPipeline, StableDiffusionPipeline):  # pyright: ignore[reportIncompatibleMethodOverride] - fewer options, see LoraVerbs

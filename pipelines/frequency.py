@@ -14,14 +14,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pipelines.atomic_file import atomic_file
-from pipelines.errors import BaseModelError, OutputError
-from pipelines.plan import FusionPlan, Pass, Predictions, weighted_mean
+from lora_loom.pipelines.atomic_file import atomic_file
+from lora_loom.pipelines.errors import BaseModelError, OutputError
+from lora_loom.pipelines.plan import FusionPlan, Pass, Predictions, weighted_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pipelines.adapters.factors import Adapter
+    from lora_loom.pipelines.adapters.factors import Adapter
 
 CUT = 0.2  # of the largest radius: above it is high frequency (arXiv:2502.04923, there Delta H_0.2)
 STEPS = 6
@@ -103,7 +103,7 @@ def measure(pipe: Any, adapter: Adapter) -> FrequencyProfile:
     """Run the base and the adapter side by side, without guidance, from a fixed seed and the adapter's trigger."""
     import torch
 
-    from pipelines.runtime.fused import fused
+    from lora_loom.pipelines.runtime.fused import fused
 
     found: list[tuple[float, float, float]] = []
 
@@ -160,7 +160,7 @@ def _text_to_image(pipe: Any) -> Any:
 
 
 def _size(pipe: Any) -> dict[str, int]:
-    from pipelines.runtime.targets import denoiser_of
+    from lora_loom.pipelines.runtime.targets import denoiser_of
 
     own: Any = getattr(pipe, "default_sample_size", None) or denoiser_of(pipe).called.config.sample_size
     height, width = cast("list[int]", own if isinstance(own, list | tuple) else [own, own])
@@ -169,7 +169,7 @@ def _size(pipe: Any) -> dict[str, int]:
 
 
 def _key(pipe: Any, adapter: Adapter) -> str:
-    from pipelines.runtime.targets import denoiser_of
+    from lora_loom.pipelines.runtime.targets import denoiser_of
 
     model = denoiser_of(pipe).model
     config = json.dumps(dict(getattr(model, "config", {})), sort_keys=True, default=str)

@@ -11,14 +11,14 @@ from typing import Any, ClassVar
 import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 
-from pipelines.bases import pipeline_class_of, resolve_base
-from pipelines.errors import BaseModelError
-from pipelines.lora_verbs import LoraVerbs
-from pipelines.method import FusionMethod
-from pipelines.plan import FusionPlan
-from pipelines.registry import create
-from pipelines.request import SettingValue
-from pipelines.runtime.fused import fused, is_fused
+from lora_loom.pipelines.bases import pipeline_class_of, resolve_base
+from lora_loom.pipelines.errors import BaseModelError
+from lora_loom.pipelines.lora_verbs import LoraVerbs
+from lora_loom.pipelines.method import FusionMethod
+from lora_loom.pipelines.plan import FusionPlan
+from lora_loom.pipelines.registry import create
+from lora_loom.pipelines.request import SettingValue
+from lora_loom.pipelines.runtime.fused import fused, is_fused
 
 _HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "token")
 

@@ -13,24 +13,24 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from pipelines import schedulers
-from pipelines.errors import CancelledError, RequestError
-from pipelines.fusion_pipeline import FusionPipeline
-from pipelines.gating.heat_map import HeatMap
-from pipelines.gating.rule import GateRule
-from pipelines.influence import Influence, probe_points
-from pipelines.registry import create
-from pipelines.request import GenerationRequest
-from pipelines.runtime.fused import fused
-from pipelines.runtime.masks import check_proportions
-from pipelines.runtime.targets import denoiser_of
+from lora_loom.pipelines import schedulers
+from lora_loom.pipelines.errors import CancelledError, RequestError
+from lora_loom.pipelines.fusion_pipeline import FusionPipeline
+from lora_loom.pipelines.gating.heat_map import HeatMap
+from lora_loom.pipelines.gating.rule import GateRule
+from lora_loom.pipelines.influence import Influence, probe_points
+from lora_loom.pipelines.registry import create
+from lora_loom.pipelines.request import GenerationRequest
+from lora_loom.pipelines.runtime.fused import fused
+from lora_loom.pipelines.runtime.masks import check_proportions
+from lora_loom.pipelines.runtime.targets import denoiser_of
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from pipelines.adapters.factors import Adapter
-    from pipelines.plan import FusionPlan
-    from pipelines.runtime.denoiser import PlanRun
+    from lora_loom.pipelines.adapters.factors import Adapter
+    from lora_loom.pipelines.plan import FusionPlan
+    from lora_loom.pipelines.runtime.denoiser import PlanRun
 
 PREVIEW_LATENTS = 16  # a preview is decoded from at most this many latent rows and columns
 AT_ONCE_ON_ACCELERATOR = 4  # pictures of one request drawn as one batch; on a CPU a batch is no faster

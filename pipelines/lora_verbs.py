@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pipelines.adapters.load import load_adapter
-from pipelines.adapters.target import BaseTarget
-from pipelines.control import Region
-from pipelines.errors import AdapterFileError, RequestError, UnknownAdapterError
-from pipelines.request import AdapterChoice
-from pipelines.request_checks import known_keys
-from pipelines.runtime.bank import AdapterBank
-from pipelines.runtime.targets import denoiser_of
+from lora_loom.pipelines.adapters.load import load_adapter
+from lora_loom.pipelines.adapters.target import BaseTarget
+from lora_loom.pipelines.control import Region
+from lora_loom.pipelines.errors import AdapterFileError, RequestError, UnknownAdapterError
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.request_checks import known_keys
+from lora_loom.pipelines.runtime.bank import AdapterBank
+from lora_loom.pipelines.runtime.targets import denoiser_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pipelines.adapters.factors import Adapter
+    from lora_loom.pipelines.adapters.factors import Adapter
 
 
 def _no_adapters() -> dict[str, Adapter]:

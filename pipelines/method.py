@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pipelines.controlled_plan import controlled
-from pipelines.errors import RequestError, SettingError
-from pipelines.plan import FusionPlan
+from lora_loom.pipelines.controlled_plan import controlled
+from lora_loom.pipelines.errors import RequestError, SettingError
+from lora_loom.pipelines.plan import FusionPlan
 
 if TYPE_CHECKING:
-    from pipelines.request import AdapterChoice, SettingValue
+    from lora_loom.pipelines.request import AdapterChoice, SettingValue
 
 
 @dataclass(frozen=True)

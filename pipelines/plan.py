@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from pipelines.step_state import StepState as StepState
+from lora_loom.pipelines.step_state import StepState as StepState
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pipelines.adapters.factors import Adapter
-    from pipelines.request import AdapterChoice
-    from pipelines.runtime.rules import LayerRule
+    from lora_loom.pipelines.adapters.factors import Adapter
+    from lora_loom.pipelines.request import AdapterChoice
+    from lora_loom.pipelines.runtime.rules import LayerRule
 
 Gates: TypeAlias = Mapping[str, float]  # adapter name -> strength x the method's own gate; an absent name is 0
 Reuse: TypeAlias = Literal["full", "replay", "delta"]
@@ -106,7 +106,7 @@ class RegionPrompt:
 
 @dataclass(frozen=True)
 class FusionPlan:
-    """All that `pipelines.runtime.fused` needs to know of a method's decision for one run.
+    """All that `lora_loom.pipelines.runtime.fused` needs to know of a method's decision for one run.
 
     `adapters` are the names the schedule may open. `text_passes` are all the sets of text-encoder gates that it may ask
     for: the prompt is encoded once for each of them, before the first step. `layer_rule` acts inside the layers.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from pipelines.errors import RequestError
-from pipelines.request import AdapterChoice
+from lora_loom.pipelines.errors import RequestError
+from lora_loom.pipelines.request import AdapterChoice
 
 TAG = re.compile(r"<lora:([^<>]*)>", re.IGNORECASE)
 

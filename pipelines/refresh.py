@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import accumulate, pairwise
 
-from pipelines.errors import SettingError
+from lora_loom.pipelines.errors import SettingError
 
 Turns = tuple[int, ...]  # adapters in full, for each step
 

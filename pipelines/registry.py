@@ -13,12 +13,12 @@ from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-import pipelines.methods as methods_package
-from pipelines.errors import SettingError, UnknownMethodError
-from pipelines.method import FusionMethod
+import lora_loom.pipelines.methods as methods_package
+from lora_loom.pipelines.errors import SettingError, UnknownMethodError
+from lora_loom.pipelines.method import FusionMethod
 
 if TYPE_CHECKING:
-    from pipelines.request import SettingValue
+    from lora_loom.pipelines.request import SettingValue
 
 
 @cache

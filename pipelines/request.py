@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, TypeAlias, cast
 
-from pipelines.control import Curve, Region, check_blocks, check_curve
-from pipelines.errors import RequestError, SettingError
-from pipelines.request_checks import check_integer, check_number, check_text, known_keys, show
+from lora_loom.pipelines.control import Curve, Region, check_blocks, check_curve
+from lora_loom.pipelines.errors import RequestError, SettingError
+from lora_loom.pipelines.request_checks import check_integer, check_number, check_text, known_keys, show
 
 SettingValue: TypeAlias = int | float | str | bool
 

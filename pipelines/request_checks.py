@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, cast
 
-from pipelines.errors import RequestError
+from lora_loom.pipelines.errors import RequestError
 
 
 def check_text(name: str, value: object, *, maximum: int) -> str:

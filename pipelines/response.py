@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, cast
 
-from pipelines.errors import AdapterFileError
+from lora_loom.pipelines.errors import AdapterFileError
 
 LEAST_EFFECT = 1e-6  # a whole effect below this is none
 HALVINGS = 60

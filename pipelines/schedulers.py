@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from pipelines.errors import RequestError
+from lora_loom.pipelines.errors import RequestError
 
 # name -> (class in diffusers, settings that differ from the base's own)
 DIFFUSION: Mapping[str, tuple[str, Mapping[str, Any]]] = {

@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
-from pipelines.request import GenerationRequest
+from lora_loom.pipelines.request import GenerationRequest
 
 AUTOV2_DIGITS = 10
 SAMPLERS = {

@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.prompt_syntax import parse_choice
-from studio.session import Studio
+from lora_loom.pipelines.prompt_syntax import parse_choice
+from lora_loom.studio.session import Studio
 
 if TYPE_CHECKING:
-    from pipelines.adapters.factors import Adapter
-    from pipelines.adapters.target import BaseTarget
-    from pipelines.compatibility.base_spectra import BaseSpectra
-    from pipelines.compatibility.report import Report
+    from lora_loom.pipelines.adapters.factors import Adapter
+    from lora_loom.pipelines.adapters.target import BaseTarget
+    from lora_loom.pipelines.compatibility.base_spectra import BaseSpectra
+    from lora_loom.pipelines.compatibility.report import Report
 
 
 def diagnose(studio: Studio, loras: Sequence[str], *, against_base: bool = False) -> Report:
@@ -24,7 +24,7 @@ def diagnose(studio: Studio, loras: Sequence[str], *, against_base: bool = False
     One that is given twice counts as two. With `against_base` the base's weights are looked at too, which takes seconds
     for a small base and minutes for a large one the first time. Raises what loading a LoRA raises.
     """
-    from pipelines.adapters.load import BaseTarget, load_adapter
+    from lora_loom.pipelines.adapters.load import BaseTarget, load_adapter
 
     target = BaseTarget.from_pipeline(studio.pipeline)
     adapters: dict[str, Adapter] = {}
@@ -55,9 +55,9 @@ def report_on(
 
     Raises what `examine` raises.
     """
-    from pipelines.compatibility.examine import examine
-    from pipelines.compatibility.forecast import features, read_forecast
-    from pipelines.compatibility.layer_place import LayerPlaces
+    from lora_loom.pipelines.compatibility.examine import examine
+    from lora_loom.pipelines.compatibility.forecast import features, read_forecast
+    from lora_loom.pipelines.compatibility.layer_place import LayerPlaces
 
     spectra = _spectra(studio) if against_base else None
     places = LayerPlaces(target.components)
@@ -85,8 +85,8 @@ def _new_name(name: str, taken: dict[str, Adapter]) -> str:
 
 
 def _spectra(studio: Studio) -> BaseSpectra:
-    from pipelines.adapters.target import TEXT_ENCODERS
-    from pipelines.compatibility.base_spectra import BaseSpectra
+    from lora_loom.pipelines.adapters.target import TEXT_ENCODERS
+    from lora_loom.pipelines.compatibility.base_spectra import BaseSpectra
 
     pipe: Any = studio.pipeline
     denoiser = getattr(pipe, "unet", None) or pipe.transformer

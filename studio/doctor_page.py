@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 
-from pipelines.compatibility.report import PairReport, Remedy, Report
+from lora_loom.pipelines.compatibility.report import PairReport, Remedy, Report
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#23252d;--quiet:#6b6f7b;--line:#e3e0da;--paper:#f5f4f1;--card:#fff;--green:#2c7a52;

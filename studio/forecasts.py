@@ -13,16 +13,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipelines.errors import LoomError
-from pipelines.request import AdapterChoice
-from studio.doctor import report_on
-from studio.library import AdapterCard, FileKey
-from studio.session import Studio
+from lora_loom.pipelines.errors import LoomError
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.studio.doctor import report_on
+from lora_loom.studio.library import AdapterCard, FileKey
+from lora_loom.studio.session import Studio
 
 if TYPE_CHECKING:
-    from pipelines.adapters.factors import Adapter
-    from pipelines.adapters.target import BaseTarget
-    from pipelines.compatibility.report import Report
+    from lora_loom.pipelines.adapters.factors import Adapter
+    from lora_loom.pipelines.adapters.target import BaseTarget
+    from lora_loom.pipelines.compatibility.report import Report
 
 QUICK_BASE = 256 * 2**20  # bytes of a base that may be loaded unasked
 QUICK_LORAS = 32 * 2**20  # bytes of LoRA files that are examined in a second or two
@@ -85,7 +85,7 @@ class Forecasts:
         return found
 
     def _examine(self, key: str, choices: Sequence[AdapterChoice]) -> StackForecast:
-        from pipelines.adapters.target import BaseTarget
+        from lora_loom.pipelines.adapters.target import BaseTarget
 
         target, cards = BaseTarget.from_pipeline(self._studio.pipeline), self._cards()
         adapters: dict[str, Adapter] = {}
@@ -117,9 +117,9 @@ class Forecasts:
 
     def _adapter(self, choice: AdapterChoice, target: BaseTarget) -> Adapter:
         """The LoRA with its factors by block inside of it; those of a DoRA cannot be, and it is not examined anyway."""
-        from pipelines.adapters.load import load_adapter
-        from pipelines.runtime.block_groups import scaled_by_blocks
-        from pipelines.runtime.targets import denoiser_of
+        from lora_loom.pipelines.adapters.load import load_adapter
+        from lora_loom.pipelines.runtime.block_groups import scaled_by_blocks
+        from lora_loom.pipelines.runtime.targets import denoiser_of
 
         card = self._studio.library.find(choice.name)
         key = card.file_key, choice.name

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 
-from pipelines.errors import TrainingError
-from pipelines.training.captions import has_word
-from pipelines.training.gate_data import GateItem
-from pipelines.training.items import TrainingItem
+from lora_loom.pipelines.errors import TrainingError
+from lora_loom.pipelines.training.captions import has_word
+from lora_loom.pipelines.training.gate_data import GateItem
+from lora_loom.pipelines.training.items import TrainingItem
 
 MIXED = 3  # LoRAs a teacher is asked about at once, at most, where a picture does not say
 

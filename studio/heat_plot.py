@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.atomic_file import atomic_file
-from pipelines.errors import OutputError, RequestError
+from lora_loom.pipelines.atomic_file import atomic_file
+from lora_loom.pipelines.errors import OutputError, RequestError
 
 if TYPE_CHECKING:
-    from pipelines.gating.heat_map import HeatMap
+    from lora_loom.pipelines.gating.heat_map import HeatMap
 
 SHOWN_LAYERS = 40  # names on the axis at most
 

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipelines.errors import AdapterFileError, UnknownAdapterError
-from studio.sidecars import PREVIEW_SUFFIXES, SIDECAR_SUFFIXES, clean_text, find_preview, read_notes
+from lora_loom.pipelines.errors import AdapterFileError, UnknownAdapterError
+from lora_loom.studio.sidecars import PREVIEW_SUFFIXES, SIDECAR_SUFFIXES, clean_text, find_preview, read_notes
 
 MAX_NAME = 200  # characters
 FileKey = tuple[Path, int, int]  # path, bytes, nanoseconds of the last change
@@ -189,8 +189,8 @@ def _state_of(path: Path) -> tuple[FileKey, ...]:
 
 
 def _read_card(root: Path, path: Path, *, size_bytes: int) -> AdapterCard:
-    from pipelines.adapters.base_family import detect_base_family
-    from pipelines.adapters.safetensors_file import read_header
+    from lora_loom.pipelines.adapters.base_family import detect_base_family
+    from lora_loom.pipelines.adapters.safetensors_file import read_header
 
     problem, metadata, family, rank = "", {}, "unknown", None
     try:

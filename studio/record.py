@@ -16,12 +16,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from pipelines.atomic_file import atomic_file
-from pipelines.errors import LoomError, RecordError
-from pipelines.gating.heat_map import HeatMap
-from pipelines.request import GenerationRequest
-from studio.a1111 import parameters
-from studio.png_text import read_text
+from lora_loom.pipelines.atomic_file import atomic_file
+from lora_loom.pipelines.errors import LoomError, RecordError
+from lora_loom.pipelines.gating.heat_map import HeatMap
+from lora_loom.pipelines.request import GenerationRequest
+from lora_loom.studio.a1111 import parameters
+from lora_loom.studio.png_text import read_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.atomic_file import atomic_file
-from pipelines.errors import AdapterFileError, RequestError
-from pipelines.response import ResponseCurve
+from lora_loom.pipelines.atomic_file import atomic_file
+from lora_loom.pipelines.errors import AdapterFileError, RequestError
+from lora_loom.pipelines.response import ResponseCurve
 
 if TYPE_CHECKING:
-    from pipelines.request import AdapterChoice
-    from studio.library import AdapterCard, AdapterLibrary
+    from lora_loom.pipelines.request import AdapterChoice
+    from lora_loom.studio.library import AdapterCard, AdapterLibrary
 
 SUFFIX = ".response.json"
 MAX_BYTES = 1 << 16

@@ -6,8 +6,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.atomic_file import atomic_file
-from studio.versions import package_versions
+from lora_loom.pipelines.atomic_file import atomic_file
+from lora_loom.studio.versions import package_versions
 
 Row = dict[str, str | int | float | bool | None]
 RESULTS = Path(__file__).parents[1] / "docs" / "results"

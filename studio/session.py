@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import registry
-from pipelines.errors import (
+from lora_loom.pipelines import registry
+from lora_loom.pipelines.errors import (
     AdapterFileError,
     BaseModelError,
     ChangedAdapterError,
@@ -25,19 +25,19 @@ from pipelines.errors import (
     RequestError,
     UnknownAdapterError,
 )
-from pipelines.request import AdapterChoice, GenerationRequest
-from studio.library import AdapterCard, AdapterLibrary, FileKey
-from studio.record import GenerationRecord, save_png
-from studio.versions import package_versions
-from studio.words import UnknownWord, Vocabulary
+from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
+from lora_loom.studio.library import AdapterCard, AdapterLibrary, FileKey
+from lora_loom.studio.record import GenerationRecord, save_png
+from lora_loom.studio.versions import package_versions
+from lora_loom.studio.words import UnknownWord, Vocabulary
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    from pipelines.adapters.factors import Adapter
-    from pipelines.gating.heat_map import HeatMap
-    from pipelines.generate import Generated, StepProgress
+    from lora_loom.pipelines.adapters.factors import Adapter
+    from lora_loom.pipelines.gating.heat_map import HeatMap
+    from lora_loom.pipelines.generate import Generated, StepProgress
 
 MAX_RESIDENT = 32  # LoRAs kept loaded; the one that was not used for longest goes first
 
@@ -101,7 +101,7 @@ class Studio:
     @property
     def base_folder(self) -> Path | None:
         """Where the base model lies on this machine, None for one that a hub would have to be asked for."""
-        from pipelines.bases import resolve_base
+        from lora_loom.pipelines.bases import resolve_base
 
         folder = Path(resolve_base(self.base_model))
         return folder if folder.is_dir() else None
@@ -132,7 +132,7 @@ class Studio:
         `cancelled` is asked at every step. Raises LoomError: UnknownAdapterError with the closest names,
         AdapterFileError, AdapterMatchError, SettingError, RequestError, OutputError, CancelledError and so on.
         """
-        from pipelines.generate import generate
+        from lora_loom.pipelines.generate import generate
 
         self.check(request)
         with self._drawing:
@@ -151,7 +151,7 @@ class Studio:
 
         The records hold each picture's share of the seconds. Raises what `generate` raises.
         """
-        from pipelines.generate import generate_batch
+        from lora_loom.pipelines.generate import generate_batch
 
         self.check(requests[0])
         with self._drawing:
@@ -166,7 +166,7 @@ class Studio:
 
     def preview(self, progress: StepProgress) -> Image.Image:
         """The picture as it stands after a step, quickly decoded."""
-        from pipelines.generate import preview
+        from lora_loom.pipelines.generate import preview
 
         return preview(self.pipeline, progress.latents)
 
@@ -257,8 +257,8 @@ class Studio:
     def _load_pipeline(self) -> Any:
         import torch
 
-        from pipelines.attention import use_attention
-        from pipelines.families import FusionPipeline
+        from lora_loom.pipelines.attention import use_attention
+        from lora_loom.pipelines.families import FusionPipeline
 
         device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = self._dtype or (torch.float32 if device == "cpu" else torch.float16)
@@ -270,14 +270,14 @@ class Studio:
 
     def base_revision(self) -> str:
         """A name for the contents of the base model's files, empty for one that is not on this machine."""
-        from pipelines.bases import resolve_base
+        from lora_loom.pipelines.bases import resolve_base
 
         location = Path(resolve_base(self.base_model))
         return contents_revision(location) if location.exists() else ""
 
     def _adapter(self, choice: AdapterChoice) -> Adapter:
         """The LoRA of that name, loaded for the base model; kept until its file changes."""
-        from pipelines.adapters.load import BaseTarget, load_adapter
+        from lora_loom.pipelines.adapters.load import BaseTarget, load_adapter
 
         card = self.library.find(choice.name)
         key = card.file_key
@@ -292,7 +292,7 @@ class Studio:
 
 def library_roots(folders: Iterable[str | Path] = ()) -> list[Path]:
     """The folders to look for LoRAs in: those given, those of LOOM_LIBRARY, and the pocket world's own."""
-    from studio.pocket import adapters_path
+    from lora_loom.studio.pocket import adapters_path
 
     named = [Path(folder) for folder in folders]
     named += [Path(folder) for folder in os.environ.get("LOOM_LIBRARY", "").split(os.pathsep) if folder]

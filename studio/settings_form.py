@@ -6,10 +6,10 @@ import typing
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from pipelines.request import SettingValue
+from lora_loom.pipelines.request import SettingValue
 
 if TYPE_CHECKING:
-    from pipelines.method import FusionMethod
+    from lora_loom.pipelines.method import FusionMethod
 
 FieldKind: TypeAlias = Literal["integer", "number", "switch", "choice", "text"]
 KINDS: dict[type, FieldKind] = {int: "integer", float: "number", bool: "switch", str: "text"}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.adapters.hostile_text import display_text
+from lora_loom.pipelines.adapters.hostile_text import display_text
 
 MAX_SIDECAR_BYTES = 4 * 2**20
 MAX_TITLE, MAX_DESCRIPTION, MAX_TRIGGER, MAX_TAG = 120, 4_000, 500, 48  # characters

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import BaseModelError
+from lora_loom.pipelines.errors import BaseModelError
 
 MAX_SUGGESTIONS = 3
 SPECIAL = re.compile(r"^<.*>$|^\W+$")  # tokens that nobody would type as a word

@@ -8,7 +8,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def test_fid_clip_evaluation(tiny_pocket, clip_folder, write_lora, tmp_path, monkeypatch, capsys):
-    from studio import session
+    from lora_loom.studio import session
 
     names = {name for each in first_sets() for name in each.members}
     for name in names:
@@ -28,6 +28,6 @@ def test_fid_clip_evaluation(tiny_pocket, clip_folder, write_lora, tmp_path, mon
 
 
 def first_sets():
-    from studio.pocket.compose.sets import sets_of
+    from lora_loom.studio.pocket.compose.sets import sets_of
 
     return sets_of("test", sizes=(2,), at_most=2)

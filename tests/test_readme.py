@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pipelines.method import FusionMethod
-from pipelines.plan import StepState
-from pipelines.request import AdapterChoice
-from studio.cli.application import build
-from studio.cli.methods import markdown_table
+from lora_loom.pipelines.method import FusionMethod
+from lora_loom.pipelines.plan import StepState
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.studio.cli.application import build
+from lora_loom.studio.cli.methods import markdown_table
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

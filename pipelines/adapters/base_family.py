@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipelines.adapters.hostile_text import display_text
-from pipelines.adapters.places import ModuleShape
+from lora_loom.pipelines.adapters.hostile_text import display_text
+from lora_loom.pipelines.adapters.places import ModuleShape
 
 Family = Literal["sd15", "sd2", "sdxl", "sd3", "flux", "pocket", "unknown"]
 

@@ -8,9 +8,9 @@ from collections.abc import Collection
 from functools import cache
 from typing import Protocol, cast
 
-from pipelines.adapters import dialects as folder
-from pipelines.adapters.file_keys import ParsedKeys
-from pipelines.adapters.target import BaseTarget
+from lora_loom.pipelines.adapters import dialects as folder
+from lora_loom.pipelines.adapters.file_keys import ParsedKeys
+from lora_loom.pipelines.adapters.target import BaseTarget
 
 
 class Dialect(Protocol):

@@ -7,18 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
-from pipelines.adapters.file_keys import FileModule, ParsedKeys
-from pipelines.adapters.hostile_text import display_names, display_text
-from pipelines.adapters.kinds import Kind, UpdateShape, supported_kind, why_unsupported
-from pipelines.adapters.limits import Limits
-from pipelines.adapters.places import ModuleShape, Place
-from pipelines.adapters.receipt import ComponentReceipt, Ignored, WrongShape
-from pipelines.adapters.scales import PeftScales
-from pipelines.errors import AdapterFileError
+from lora_loom.pipelines.adapters.file_keys import FileModule, ParsedKeys
+from lora_loom.pipelines.adapters.hostile_text import display_names, display_text
+from lora_loom.pipelines.adapters.kinds import Kind, UpdateShape, supported_kind, why_unsupported
+from lora_loom.pipelines.adapters.limits import Limits
+from lora_loom.pipelines.adapters.places import ModuleShape, Place
+from lora_loom.pipelines.adapters.receipt import ComponentReceipt, Ignored, WrongShape
+from lora_loom.pipelines.adapters.scales import PeftScales
+from lora_loom.pipelines.errors import AdapterFileError
 
 if TYPE_CHECKING:
-    from pipelines.adapters.safetensors_file import SafetensorsFile
-    from pipelines.adapters.target import BaseTarget
+    from lora_loom.pipelines.adapters.safetensors_file import SafetensorsFile
+    from lora_loom.pipelines.adapters.target import BaseTarget
 
 MagnitudeAxis: TypeAlias = Literal["output", "input"]
 _Number = TypeVar("_Number", int, float)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
-from pipelines.errors import AdapterMatchError
+from lora_loom.pipelines.errors import AdapterMatchError
 
 if TYPE_CHECKING:
-    from pipelines.adapters.receipt import Receipt
+    from lora_loom.pipelines.adapters.receipt import Receipt
 
 
 @dataclass(frozen=True)

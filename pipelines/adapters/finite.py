@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from pipelines.adapters.header import FLOATING_BYTES, Entry
+from lora_loom.pipelines.adapters.header import FLOATING_BYTES, Entry
 
 _INTEGER = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.uint8}
 _SIGN_MASK = {8: (1 << 63) - 1, 4: (1 << 31) - 1, 2: (1 << 15) - 1, 1: (1 << 7) - 1}

@@ -13,11 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from pipelines.adapters.bounded_json import parse_json
-from pipelines.adapters.content import foreign_content
-from pipelines.adapters.hostile_text import display_names, display_text
-from pipelines.adapters.limits import Limits
-from pipelines.errors import AdapterFileError
+from lora_loom.pipelines.adapters.bounded_json import parse_json
+from lora_loom.pipelines.adapters.content import foreign_content
+from lora_loom.pipelines.adapters.hostile_text import display_names, display_text
+from lora_loom.pipelines.adapters.limits import Limits
+from lora_loom.pipelines.errors import AdapterFileError
 
 FLOATING_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
 _OTHER_BYTES = {"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pipelines.adapters.algebra import Product
+    from lora_loom.pipelines.adapters.algebra import Product
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -82,7 +82,7 @@ def _measure_lora(shapes: Shapes) -> UpdateShape:
 
 
 def _multiply_lora(tensors: Mapping[str, Tensor]) -> Product:
-    from pipelines.adapters.algebra import Product, shortest, with_core
+    from lora_loom.pipelines.adapters.algebra import Product, shortest, with_core
 
     up, down = tensors["up"].flatten(1), tensors["down"].flatten(1)
     if "mid" in tensors:
@@ -99,7 +99,7 @@ def _measure_loha(shapes: Shapes) -> UpdateShape:
 
 
 def _multiply_loha(tensors: Mapping[str, Tensor]) -> Product:
-    from pipelines.adapters.algebra import hadamard
+    from lora_loom.pipelines.adapters.algebra import hadamard
 
     first = _multiply_pair(tensors, "hada_w1_a", "hada_w1_b", "hada_t1")
     return hadamard(first, _multiply_pair(tensors, "hada_w2_a", "hada_w2_b", "hada_t2"))
@@ -118,7 +118,7 @@ def _measure_lokr(shapes: Shapes) -> UpdateShape:
 
 
 def _multiply_lokr(tensors: Mapping[str, Tensor]) -> Product:
-    from pipelines.adapters.algebra import dense, kronecker
+    from lora_loom.pipelines.adapters.algebra import dense, kronecker
 
     halves = [
         dense(tensors[f"lokr_w{side}"].flatten(1))
@@ -151,7 +151,7 @@ def _measure_pair(shapes: Shapes, up_name: str, down_name: str, core_name: str) 
 
 
 def _multiply_pair(tensors: Mapping[str, Tensor], up_name: str, down_name: str, core_name: str) -> Product:
-    from pipelines.adapters.algebra import Product, with_core
+    from lora_loom.pipelines.adapters.algebra import Product, with_core
 
     up, down = tensors[up_name], tensors[down_name]
     return with_core(tensors[core_name], up.T.contiguous(), down) if core_name in tensors else Product(up, down)

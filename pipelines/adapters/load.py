@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.adapters.base_family import BaseFamily, detect_base_family
-from pipelines.adapters.dialect import all_dialects, choose_dialect
-from pipelines.adapters.examine import Examined, UsableModule, examine
-from pipelines.adapters.factors import Adapter, LoraFactors, Magnitude
-from pipelines.adapters.file_keys import ParsedKeys
-from pipelines.adapters.hostile_text import display_names, display_text
-from pipelines.adapters.limits import DEFAULT_LIMITS, Limits
-from pipelines.adapters.places import Place
-from pipelines.adapters.receipt import Ignored, Receipt, WrongShape
-from pipelines.adapters.safetensors_file import SafetensorsFile, read, read_tensors
-from pipelines.adapters.scales import peft_scales
-from pipelines.adapters.target import BaseTarget as BaseTarget
-from pipelines.errors import AdapterMatchError
+from lora_loom.pipelines.adapters.base_family import BaseFamily, detect_base_family
+from lora_loom.pipelines.adapters.dialect import all_dialects, choose_dialect
+from lora_loom.pipelines.adapters.examine import Examined, UsableModule, examine
+from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors, Magnitude
+from lora_loom.pipelines.adapters.file_keys import ParsedKeys
+from lora_loom.pipelines.adapters.hostile_text import display_names, display_text
+from lora_loom.pipelines.adapters.limits import DEFAULT_LIMITS, Limits
+from lora_loom.pipelines.adapters.places import Place
+from lora_loom.pipelines.adapters.receipt import Ignored, Receipt, WrongShape
+from lora_loom.pipelines.adapters.safetensors_file import SafetensorsFile, read, read_tensors
+from lora_loom.pipelines.adapters.scales import peft_scales
+from lora_loom.pipelines.adapters.target import BaseTarget as BaseTarget
+from lora_loom.pipelines.errors import AdapterMatchError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,7 +99,7 @@ def _understand(file: SafetensorsFile, target: BaseTarget | None, limits: Limits
 
 def _factors(file: SafetensorsFile, usable: UsableModule, target: BaseTarget) -> dict[str, LoraFactors]:
     """The exact factors of one module of the file, on the one or several modules of the base that it stands for."""
-    from pipelines.adapters.algebra import Product, take_rows
+    from lora_loom.pipelines.adapters.algebra import Product, take_rows
 
     tensors = {part: file.tensors[key].float() for part, key in usable.module.keys.items() if part in usable.kind.parts}
     up, down = usable.kind.multiply(tensors)

@@ -14,11 +14,11 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.adapters.content import SAMPLE_BYTES
-from pipelines.adapters.header import Entry, Header, header_length, parse_header
-from pipelines.adapters.hostile_text import display_names, display_text
-from pipelines.adapters.limits import DEFAULT_LIMITS, Limits
-from pipelines.errors import AdapterFileError
+from lora_loom.pipelines.adapters.content import SAMPLE_BYTES
+from lora_loom.pipelines.adapters.header import Entry, Header, header_length, parse_header
+from lora_loom.pipelines.adapters.hostile_text import display_names, display_text
+from lora_loom.pipelines.adapters.limits import DEFAULT_LIMITS, Limits
+from lora_loom.pipelines.errors import AdapterFileError
 
 if TYPE_CHECKING:
     import torch
@@ -89,7 +89,7 @@ def read_tensors(
 def _checked(
     path: Path, header: Header, data: Tensor, sha256: str, limits: Limits, allow_non_finite: bool
 ) -> SafetensorsFile:
-    from pipelines.adapters.finite import unsound_tensors
+    from lora_loom.pipelines.adapters.finite import unsound_tensors
 
     non_finite, absurd = unsound_tensors(data, header.entries, limits.magnitude)
     if absurd:

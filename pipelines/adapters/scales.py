@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from pipelines.adapters.bounded_json import parse_json
-from pipelines.adapters.hostile_text import display_text
-from pipelines.errors import AdapterFileError
+from lora_loom.pipelines.adapters.bounded_json import parse_json
+from lora_loom.pipelines.adapters.hostile_text import display_text
+from lora_loom.pipelines.errors import AdapterFileError
 
 HEADER_KEY = "lora_adapter_metadata"
 SIDECAR = "adapter_config.json"

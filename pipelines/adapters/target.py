@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-from pipelines.adapters.base_family import family_of_base
-from pipelines.adapters.naming.index import NameIndex, index_names
-from pipelines.adapters.places import ModuleShape, Place
+from lora_loom.pipelines.adapters.base_family import family_of_base
+from lora_loom.pipelines.adapters.naming.index import NameIndex, index_names
+from lora_loom.pipelines.adapters.places import ModuleShape, Place
 
 if TYPE_CHECKING:
     from torch import nn

@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from pipelines.adapters.base_family import Family
-from pipelines.adapters.factors import Adapter, LoraFactors
-from pipelines.adapters.scales import HEADER_KEY
-from pipelines.atomic_file import atomic_file
+from lora_loom.pipelines.adapters.base_family import Family
+from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors
+from lora_loom.pipelines.adapters.scales import HEADER_KEY
+from lora_loom.pipelines.atomic_file import atomic_file
 
 Layout = Literal["peft", "kohya"]
 

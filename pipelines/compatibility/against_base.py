@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipelines.compatibility.base_spectra import BaseSpectra
-from pipelines.compatibility.intruders import IntruderProbe
-from pipelines.compatibility.measured import LayerForms
-from pipelines.compatibility.report import AgainstBase
-from pipelines.weight_space.canonical import Spectrum, canonical
-from pipelines.weight_space.stack import stack
+from lora_loom.pipelines.compatibility.base_spectra import BaseSpectra
+from lora_loom.pipelines.compatibility.intruders import IntruderProbe
+from lora_loom.pipelines.compatibility.measured import LayerForms
+from lora_loom.pipelines.compatibility.report import AgainstBase
+from lora_loom.pipelines.weight_space.canonical import Spectrum, canonical
+from lora_loom.pipelines.weight_space.stack import stack
 
 FUSED = ""  # the name of the sum of all
 

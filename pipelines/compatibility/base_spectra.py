@@ -15,9 +15,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from pipelines.atomic_file import atomic_file
-from pipelines.errors import OutputError
-from pipelines.weight_space.decompose import frobenius, thin_svd
+from lora_loom.pipelines.atomic_file import atomic_file
+from lora_loom.pipelines.errors import OutputError
+from lora_loom.pipelines.weight_space.decompose import frobenius, thin_svd
 
 KEPT = 64
 SPARE, ITERATIONS = 16, 4  # of the randomised search

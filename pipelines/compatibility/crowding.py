@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from pipelines.weight_space.canonical import RELATIVE_FLOOR, Spectrum
-from pipelines.weight_space.decompose import singular_values
+from lora_loom.pipelines.weight_space.canonical import RELATIVE_FLOOR, Spectrum
+from lora_loom.pipelines.weight_space.decompose import singular_values
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from pipelines.adapters.factors import Adapter
-from pipelines.compatibility import findings as words
-from pipelines.compatibility.against_base import FUSED, BaseComparison
-from pipelines.compatibility.base_spectra import BaseSpectra
-from pipelines.compatibility.layer_place import LayerPlaces
-from pipelines.compatibility.measured import DENOISER, TEXT, Measured, layer_forms, measured
-from pipelines.compatibility.overlap import Sums
-from pipelines.compatibility.remedies import remedies
-from pipelines.compatibility.report import (
+from lora_loom.pipelines.adapters.factors import Adapter
+from lora_loom.pipelines.compatibility import findings as words
+from lora_loom.pipelines.compatibility.against_base import FUSED, BaseComparison
+from lora_loom.pipelines.compatibility.base_spectra import BaseSpectra
+from lora_loom.pipelines.compatibility.layer_place import LayerPlaces
+from lora_loom.pipelines.compatibility.measured import DENOISER, TEXT, Measured, layer_forms, measured
+from lora_loom.pipelines.compatibility.overlap import Sums
+from lora_loom.pipelines.compatibility.remedies import remedies
+from lora_loom.pipelines.compatibility.report import (
     AdapterReport,
     AgainstBase,
     Cell,
@@ -23,7 +23,7 @@ from pipelines.compatibility.report import (
     Together,
     worst,
 )
-from pipelines.compatibility.signals import signals
+from lora_loom.pipelines.compatibility.signals import signals
 
 
 def examine(

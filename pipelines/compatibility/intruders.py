@@ -12,9 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipelines.compatibility.base_spectra import BaseSpectrum
-from pipelines.weight_space.canonical import Spectrum
-from pipelines.weight_space.decompose import singular_values, thin_qr, thin_svd
+from lora_loom.pipelines.compatibility.base_spectra import BaseSpectrum
+from lora_loom.pipelines.weight_space.canonical import Spectrum
+from lora_loom.pipelines.weight_space.decompose import singular_values, thin_qr, thin_svd
 
 LEADING, EPSILON = 10, 0.5
 MOST = 4.0  # strengths beyond this are not looked at

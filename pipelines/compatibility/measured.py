@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from pipelines.adapters.factors import Adapter
-from pipelines.compatibility.crowding import NO_CROWDING, Crowding, crowding
-from pipelines.compatibility.layer_place import LayerPlace, LayerPlaces
-from pipelines.compatibility.overlap import Sums, overlaps, shared_coordinates
-from pipelines.weight_space.canonical import Spectrum, canonical
-from pipelines.weight_space.layers import Layer, layers_of
-from pipelines.weight_space.lion import norm_guard
-from pipelines.weight_space.orthogonalise import orthogonal_outputs
+from lora_loom.pipelines.adapters.factors import Adapter
+from lora_loom.pipelines.compatibility.crowding import NO_CROWDING, Crowding, crowding
+from lora_loom.pipelines.compatibility.layer_place import LayerPlace, LayerPlaces
+from lora_loom.pipelines.compatibility.overlap import Sums, overlaps, shared_coordinates
+from lora_loom.pipelines.weight_space.canonical import Spectrum, canonical
+from lora_loom.pipelines.weight_space.layers import Layer, layers_of
+from lora_loom.pipelines.weight_space.lion import norm_guard
+from lora_loom.pipelines.weight_space.orthogonalise import orthogonal_outputs
 
 DENOISER, TEXT = "denoiser", "text"
 BETAS = (0.5, 1.0)  # shares of the way to orthogonal outputs that are tried

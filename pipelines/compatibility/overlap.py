@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pipelines.weight_space.canonical import Spectrum
-from pipelines.weight_space.decompose import thin_qr
+from lora_loom.pipelines.weight_space.canonical import Spectrum
+from lora_loom.pipelines.weight_space.decompose import thin_qr
 
 FIELDS = ("inner", "out", "into", "both", "out_chance", "in_chance", "both_chance", "noise", "weight", "log", "square")
 

@@ -13,12 +13,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pipelines.compatibility.measured import BETAS, DENOISER, Measured
-from pipelines.compatibility.overlap import Sums
-from pipelines.compatibility.report import AdapterReport, Effect, PairReport, Remedy, Together
-from pipelines.compatibility.signals import signals
-from pipelines.request import AdapterChoice, SettingValue
-from pipelines.weight_space.norms import LARGEST_SCALE, LEAST_SCALE, consistent_scales
+from lora_loom.pipelines.compatibility.measured import BETAS, DENOISER, Measured
+from lora_loom.pipelines.compatibility.overlap import Sums
+from lora_loom.pipelines.compatibility.report import AdapterReport, Effect, PairReport, Remedy, Together
+from lora_loom.pipelines.compatibility.signals import signals
+from lora_loom.pipelines.request import AdapterChoice, SettingValue
+from lora_loom.pipelines.weight_space.norms import LARGEST_SCALE, LEAST_SCALE, consistent_scales
 
 LOCAL = frozenset({"character", "object", "accessory"})  # categories of what stands somewhere in the picture
 MAX_CAPPED = 16  # layers that are capped one by one

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal, cast
 
-from pipelines.compatibility.signals import Signals
-from pipelines.request import AdapterChoice, SettingValue
+from lora_loom.pipelines.compatibility.signals import Signals
+from lora_loom.pipelines.request import AdapterChoice, SettingValue
 
 Level = Literal["green", "amber", "red"]
 LEVELS: tuple[Level, ...] = ("green", "amber", "red")

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipelines.gating.conditions import PROGRESS_FEATURES, Conditions
-from pipelines.gating.layer_map import LayerMap
+from lora_loom.pipelines.gating.conditions import PROGRESS_FEATURES, Conditions
+from lora_loom.pipelines.gating.layer_map import LayerMap
 
 CONDITION_RANK = 4
 _ZEROS = ("w_base", "w_lora", "w_cross", "b")

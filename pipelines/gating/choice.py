@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pipelines.gating.gate_file import GateFile, find_gate, load_gate, shipped_gates, wrong_base
-from pipelines.gating.rule import Gate
-from pipelines.runtime.rules import LayerSite
+from lora_loom.pipelines.gating.gate_file import GateFile, find_gate, load_gate, shipped_gates, wrong_base
+from lora_loom.pipelines.gating.rule import Gate
+from lora_loom.pipelines.runtime.rules import LayerSite
 
 AUTO = "auto"
 

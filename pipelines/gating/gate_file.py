@@ -12,14 +12,14 @@ from typing import Any, Literal, cast
 
 from safetensors.torch import save
 
-from pipelines.adapters.hostile_text import display_text
-from pipelines.adapters.limits import Limits
-from pipelines.adapters.safetensors_file import read
-from pipelines.atomic_file import atomic_file
-from pipelines.errors import BaseModelError, LoomError, SettingError
-from pipelines.gating.channel_gate import ChannelGate
-from pipelines.gating.layer_map import LayerMap
-from pipelines.gating.rank_gate import RankGate
+from lora_loom.pipelines.adapters.hostile_text import display_text
+from lora_loom.pipelines.adapters.limits import Limits
+from lora_loom.pipelines.adapters.safetensors_file import read
+from lora_loom.pipelines.atomic_file import atomic_file
+from lora_loom.pipelines.errors import BaseModelError, LoomError, SettingError
+from lora_loom.pipelines.gating.channel_gate import ChannelGate
+from lora_loom.pipelines.gating.layer_map import LayerMap
+from lora_loom.pipelines.gating.rank_gate import RankGate
 
 FORMAT = "loom-gate-1"
 GATES = "loom.gates"  # entry-point group: each entry is a function without arguments that returns a folder of gates

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from pipelines.gating.heat_map import HeatMap
+from lora_loom.pipelines.gating.heat_map import HeatMap
 
 
 class HeatLog:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipelines.runtime.placement import carries, shape_of
+from lora_loom.pipelines.runtime.placement import carries, shape_of
 
 PRINTS = 4
 TOLERANCE = 0.15  # a print of two unrelated layers differs by 0.7 on average

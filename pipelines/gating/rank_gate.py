@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipelines.gating.conditions import PROGRESS_FEATURES, Conditions
-from pipelines.gating.evidence import FEATURES, Evidence
-from pipelines.gating.layer_map import LayerMap
+from lora_loom.pipelines.gating.conditions import PROGRESS_FEATURES, Conditions
+from lora_loom.pipelines.gating.evidence import FEATURES, Evidence
+from lora_loom.pipelines.gating.layer_map import LayerMap
 
 _SCALE = 0.5  # brings features of a few units to about one
 

@@ -10,15 +10,15 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from pipelines.gating.channel_gate import ChannelGate
-from pipelines.gating.conditions import Conditions
-from pipelines.gating.conservation import given_back
-from pipelines.gating.evidence import Basis, company_of, gather
-from pipelines.gating.heat_log import HeatLog
-from pipelines.gating.heat_map import HeatMap
-from pipelines.gating.rank_gate import RankGate
-from pipelines.gating.trust_region import within
-from pipelines.runtime.rules import LayerRule, LayerSite
+from lora_loom.pipelines.gating.channel_gate import ChannelGate
+from lora_loom.pipelines.gating.conditions import Conditions
+from lora_loom.pipelines.gating.conservation import given_back
+from lora_loom.pipelines.gating.evidence import Basis, company_of, gather
+from lora_loom.pipelines.gating.heat_log import HeatLog
+from lora_loom.pipelines.gating.heat_map import HeatMap
+from lora_loom.pipelines.gating.rank_gate import RankGate
+from lora_loom.pipelines.gating.trust_region import within
+from lora_loom.pipelines.runtime.rules import LayerRule, LayerSite
 
 Gate = RankGate | ChannelGate
 GateFor = Callable[[LayerSite], Gate | None]

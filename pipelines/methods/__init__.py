@@ -1,1 +1,1 @@
-"""One file per fusion method; `pipelines.registry` finds them by reading this folder."""
+"""One file per fusion method; `lora_loom.pipelines.registry` finds them by reading this folder."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pipelines.arbitration import Arbitration
-from pipelines.contributions import (
+from lora_loom.pipelines.arbitration import Arbitration
+from lora_loom.pipelines.contributions import (
     at_places,
     conditional_half,
     contribution_plan,
@@ -15,15 +15,15 @@ from pipelines.contributions import (
     energy,
     for_both_halves,
 )
-from pipelines.method import FusionMethod
-from pipelines.plan import FusionPlan, Pass, Predictions, StepState
-from pipelines.refresh import affordable, least_cost
+from lora_loom.pipelines.method import FusionMethod
+from lora_loom.pipelines.plan import FusionPlan, Pass, Predictions, StepState
+from lora_loom.pipelines.refresh import affordable, least_cost
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pipelines.request import AdapterChoice
-    from pipelines.runtime.rules import LayerRule
+    from lora_loom.pipelines.request import AdapterChoice
+    from lora_loom.pipelines.runtime.rules import LayerRule
 
 BUDGET = 2.0  # passes per step that are spent where nobody says
 
@@ -33,7 +33,7 @@ class Arbiter(FusionMethod):
     """eps = eps_base + sum_i gamma_i w_i Delta_i with Delta_i = eps_i - eps_base, w decided place by place.
 
     m_i = smooth_k(|Delta_i|^2) / its mean over the picture, w = softmax_i(s log m_i) with s the `sharpness`; adapters
-    with a flat map, as styles have, speak everywhere (`pipelines.arbitration`). gamma_i = sum |Delta_i|^2 /
+    with a flat map, as styles have, speak everywhere (`lora_loom.pipelines.arbitration`). gamma_i = sum |Delta_i|^2 /
     sum w_i |Delta_i|^2 gives back what arbitration takes from adapter i. Decided per sample on the conditional half of
     guidance, and the same for both halves.
 
@@ -136,7 +136,7 @@ class Arbiter(FusionMethod):
 
     def _at_first(self, adapters: tuple[AdapterChoice, ...], num_inference_steps: int, budget: float) -> FusionPlan:
         """On predictions in the first steps, as many as the budget allows, and then in one pass inside the layers."""
-        from pipelines.runtime.arbitration import RegionedLayers
+        from lora_loom.pipelines.runtime.arbitration import RegionedLayers
 
         n, together = len(adapters), _together(adapters)
         deciding = 1 + affordable(n, num_inference_steps, budget, share=0.0, reference=1.0) // n
@@ -162,14 +162,14 @@ class Arbiter(FusionMethod):
         return FusionPlan(apart.adapters, schedule, texts, combine, layer_rule=rule, predicted_cost=cost)
 
     def _layer_rule(self, together: Pass) -> LayerRule:
-        from pipelines.runtime.arbitration import ArbitratedLayers
+        from lora_loom.pipelines.runtime.arbitration import ArbitratedLayers
 
         arbitrated = ArbitratedLayers(self.arbitration)
         if self.gate == "none":
             return arbitrated
-        from pipelines.gating.choice import GateChoice
-        from pipelines.gating.heat_log import HeatLog
-        from pipelines.gating.rule import GateRule
+        from lora_loom.pipelines.gating.choice import GateChoice
+        from lora_loom.pipelines.gating.heat_log import HeatLog
+        from lora_loom.pipelines.gating.rule import GateRule
 
         among = frozenset(together.gates)  # a plan under controls may hold exempt adapters besides
         return GateRule(GateChoice(self.gate), among=among, heat=HeatLog(), after=arbitrated)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from pipelines.contributions import mean_plan
-from pipelines.method import FusionMethod
-from pipelines.plan import FusionPlan, Pass
+from lora_loom.pipelines.contributions import mean_plan
+from lora_loom.pipelines.method import FusionMethod
+from lora_loom.pipelines.plan import FusionPlan, Pass
 
 if TYPE_CHECKING:
-    from pipelines.request import AdapterChoice
+    from lora_loom.pipelines.request import AdapterChoice
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from pipelines.method import FusionMethod
-from pipelines.plan import FusionPlan
-from pipelines.weight_space.merged_plan import merged_plan
+from lora_loom.pipelines.method import FusionMethod
+from lora_loom.pipelines.plan import FusionPlan
+from lora_loom.pipelines.weight_space.merged_plan import merged_plan
 
 if TYPE_CHECKING:
-    from pipelines.adapters.factors import LoraFactors
-    from pipelines.request import AdapterChoice
-    from pipelines.weight_space.layers import Layer
+    from lora_loom.pipelines.adapters.factors import LoraFactors
+    from lora_loom.pipelines.request import AdapterChoice
+    from lora_loom.pipelines.weight_space.layers import Layer
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Dare(FusionMethod):
 
     def compose(self, adapters: tuple[AdapterChoice, ...], num_inference_steps: int) -> FusionPlan:
         def rule(layer: Layer) -> LoraFactors:
-            from pipelines.weight_space.dare import dare, mask_seed
+            from lora_loom.pipelines.weight_space.dare import dare, mask_seed
 
             seeds = [mask_seed(self.mask_seed, name, layer.component, layer.path) for name in layer.names]
             return dare(layer.updates, self.density, seeds, elect_signs=self.elect_signs)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from pipelines.contributions import conditional_half, contribution_plan, contributions, for_both_halves
-from pipelines.method import FusionMethod
-from pipelines.plan import FusionPlan, Predictions
+from lora_loom.pipelines.contributions import conditional_half, contribution_plan, contributions, for_both_halves
+from lora_loom.pipelines.method import FusionMethod
+from lora_loom.pipelines.plan import FusionPlan, Predictions
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pipelines.request import AdapterChoice
+    from lora_loom.pipelines.request import AdapterChoice
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from pipelines.method import FusionMethod
-from pipelines.plan import FusionPlan, Pass
+from lora_loom.pipelines.method import FusionMethod
+from lora_loom.pipelines.plan import FusionPlan, Pass
 
 if TYPE_CHECKING:
-    from pipelines.request import AdapterChoice
+    from lora_loom.pipelines.request import AdapterChoice
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class Gated(FusionMethod):
     """y = W x + sum_i g_i s_i B_i A_i x with g_i(layer, token, timestep, text) in (0, 2), one pass per step.
 
     The gate is learned once for a base and serves any adapters in any number (AutoLoRA, arXiv:2508.02107, with a
-    neutral start; `pipelines.gating` has the formulas). Without a gate for the base, or for one adapter, it is `merge`.
+    neutral start; `lora_loom.pipelines.gating` has the formulas). Without a gate for the base, or for one adapter,
+    it is `merge`.
     """
 
     name: ClassVar[str] = "gated"
@@ -56,9 +57,9 @@ class Gated(FusionMethod):
             return plan
         from dataclasses import replace
 
-        from pipelines.gating.choice import GateChoice
-        from pipelines.gating.heat_log import HeatLog
-        from pipelines.gating.rule import GateRule
+        from lora_loom.pipelines.gating.choice import GateChoice
+        from lora_loom.pipelines.gating.heat_log import HeatLog
+        from lora_loom.pipelines.gating.rule import GateRule
 
         pinned = frozenset(name.strip() for name in self.pinned.split(",") if name.strip())
         rule = GateRule(

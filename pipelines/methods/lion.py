@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from pipelines.method import FusionMethod
-from pipelines.plan import FusionPlan, Pass
+from lora_loom.pipelines.method import FusionMethod
+from lora_loom.pipelines.plan import FusionPlan, Pass
 
 if TYPE_CHECKING:
-    from pipelines.adapters.factors import Adapter
-    from pipelines.request import AdapterChoice
+    from lora_loom.pipelines.adapters.factors import Adapter
+    from lora_loom.pipelines.request import AdapterChoice
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ class Lion(FusionMethod):
         passes = (Pass(gates=active),)
 
         def derive(sources: Mapping[str, Adapter]) -> Mapping[str, Adapter]:
-            from pipelines.weight_space.layers import recipe_of
-            from pipelines.weight_space.lion import turned_apart
-            from pipelines.weight_space.rank_slider import bent
-            from pipelines.weight_space.remember import remembered
+            from lora_loom.pipelines.weight_space.layers import recipe_of
+            from lora_loom.pipelines.weight_space.lion import turned_apart
+            from lora_loom.pipelines.weight_space.rank_slider import bent
+            from lora_loom.pipelines.weight_space.remember import remembered
 
             chosen = {name: sources[name] for name in active}
             if self.linear:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from pipelines.method import FusionMethod
-from pipelines.plan import FusionPlan, Pass, StepState
+from lora_loom.pipelines.method import FusionMethod
+from lora_loom.pipelines.plan import FusionPlan, Pass, StepState
 
 if TYPE_CHECKING:
-    from pipelines.request import AdapterChoice
+    from lora_loom.pipelines.request import AdapterChoice
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pipelines.method import FusionMethod
-from pipelines.plan import FusionPlan
-from pipelines.weight_space.merged_plan import merged_plan
+from lora_loom.pipelines.method import FusionMethod
+from lora_loom.pipelines.plan import FusionPlan
+from lora_loom.pipelines.weight_space.merged_plan import merged_plan
 
 if TYPE_CHECKING:
-    from pipelines.adapters.factors import LoraFactors
-    from pipelines.request import AdapterChoice
-    from pipelines.weight_space.layers import Layer
+    from lora_loom.pipelines.adapters.factors import LoraFactors
+    from lora_loom.pipelines.request import AdapterChoice
+    from lora_loom.pipelines.weight_space.layers import Layer
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Ties(FusionMethod):
 
     def compose(self, adapters: tuple[AdapterChoice, ...], num_inference_steps: int) -> FusionPlan:
         def rule(layer: Layer) -> LoraFactors:
-            from pipelines.weight_space.ties import ties
+            from lora_loom.pipelines.weight_space.ties import ties
 
             return ties(layer.updates, self.density, self.total)
 

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.arbitration import Arbitration
-from pipelines.runtime.controls import layout_of
-from pipelines.runtime.rules import LayerRule, LayerSite
+from lora_loom.pipelines.arbitration import Arbitration
+from lora_loom.pipelines.runtime.controls import layout_of
+from lora_loom.pipelines.runtime.rules import LayerRule, LayerSite
 
 
 class ArbitratedLayers(LayerRule):

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from pipelines.errors import AdapterMatchError
-from pipelines.plan import Gates
-from pipelines.runtime.block_groups import BlockGroups
-from pipelines.runtime.gates import Stack
-from pipelines.runtime.layers import LowRankLayer
-from pipelines.runtime.placement import carries, layer_for, place, replace
-from pipelines.runtime.rules import LayerRule, LayerSite, RunState, sites_of
-from pipelines.runtime.targets import denoiser_of, is_compiled, text_encoders_of
-from pipelines.runtime.update import PlacedFactors, Update
+from lora_loom.pipelines.errors import AdapterMatchError
+from lora_loom.pipelines.plan import Gates
+from lora_loom.pipelines.runtime.block_groups import BlockGroups
+from lora_loom.pipelines.runtime.gates import Stack
+from lora_loom.pipelines.runtime.layers import LowRankLayer
+from lora_loom.pipelines.runtime.placement import carries, layer_for, place, replace
+from lora_loom.pipelines.runtime.rules import LayerRule, LayerSite, RunState, sites_of
+from lora_loom.pipelines.runtime.targets import denoiser_of, is_compiled, text_encoders_of
+from lora_loom.pipelines.runtime.update import PlacedFactors, Update
 
 if TYPE_CHECKING:
-    from pipelines.adapters.factors import Adapter, LoraFactors
-    from pipelines.request import AdapterChoice
-    from pipelines.step_state import StepState
+    from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors
+    from lora_loom.pipelines.request import AdapterChoice
+    from lora_loom.pipelines.step_state import StepState
 
 MAX_STACKS = 8  # sets of several adapters whose stacks are kept; a set beyond that is stacked anew when it returns
 MAX_RESIDENTS = 32  # adapters kept on the device; the one used longest ago makes room

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
 
-from pipelines.errors import RequestError
+from lora_loom.pipelines.errors import RequestError
 
 if TYPE_CHECKING:
-    from pipelines.adapters.factors import Adapter
-    from pipelines.request import AdapterChoice
+    from lora_loom.pipelines.adapters.factors import Adapter
+    from lora_loom.pipelines.request import AdapterChoice
 
 ROLES = ("structure", "identity", "style")
 TEXT = "text"

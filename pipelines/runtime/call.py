@@ -9,9 +9,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from pipelines.plan import Pass
-from pipelines.runtime.prompts import PromptEncodings
-from pipelines.runtime.targets import DenoiserSlot
+from lora_loom.pipelines.plan import Pass
+from lora_loom.pipelines.runtime.prompts import PromptEncodings
+from lora_loom.pipelines.runtime.targets import DenoiserSlot
 
 TEXT_INPUTS = frozenset({"encoder_hidden_states", "pooled_projections", "text_embeds"})
 UNBATCHED_INPUTS = frozenset({"img_ids", "txt_ids"})  # positions of tokens: one list for the whole batch

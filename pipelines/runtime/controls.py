@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pipelines.runtime.block_groups import TEXT_STREAM
-from pipelines.runtime.masks import check_proportions, mask_at
-from pipelines.runtime.rules import LayerRule, LayerSite
+from lora_loom.pipelines.runtime.block_groups import TEXT_STREAM
+from lora_loom.pipelines.runtime.masks import check_proportions, mask_at
+from lora_loom.pipelines.runtime.rules import LayerRule, LayerSite
 
 if TYPE_CHECKING:
-    from pipelines.control import Region
-    from pipelines.request import AdapterChoice
+    from lora_loom.pipelines.control import Region
+    from lora_loom.pipelines.request import AdapterChoice
 
 TEXT_OF_UNET = r"^(down|mid|up)_block.*\.attn2\.to_[kv]$"
 _OF_TEXT = re.compile(f"{TEXT_STREAM}|{TEXT_OF_UNET}")

@@ -12,18 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines.errors import BaseModelError
-from pipelines.influence import Influence
-from pipelines.plan import FusionPlan, Pass, Predictions
-from pipelines.runtime.bank import ModelBank
-from pipelines.runtime.call import DenoiserCall
-from pipelines.runtime.feature_cache import FeatureCache
-from pipelines.runtime.influence import InfluenceMeter
-from pipelines.runtime.output_deltas import OutputDeltas
-from pipelines.runtime.prompts import PromptEncodings
-from pipelines.runtime.replay_cost import replay_share
-from pipelines.runtime.steps import StepClock
-from pipelines.runtime.targets import DenoiserSlot
+from lora_loom.pipelines.errors import BaseModelError
+from lora_loom.pipelines.influence import Influence
+from lora_loom.pipelines.plan import FusionPlan, Pass, Predictions
+from lora_loom.pipelines.runtime.bank import ModelBank
+from lora_loom.pipelines.runtime.call import DenoiserCall
+from lora_loom.pipelines.runtime.feature_cache import FeatureCache
+from lora_loom.pipelines.runtime.influence import InfluenceMeter
+from lora_loom.pipelines.runtime.output_deltas import OutputDeltas
+from lora_loom.pipelines.runtime.prompts import PromptEncodings
+from lora_loom.pipelines.runtime.replay_cost import replay_share
+from lora_loom.pipelines.runtime.steps import StepClock
+from lora_loom.pipelines.runtime.targets import DenoiserSlot
 
 
 class PlanRun:

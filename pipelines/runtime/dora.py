@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pipelines.runtime.update import Update
+from lora_loom.pipelines.runtime.update import Update
 
 if TYPE_CHECKING:
-    from pipelines.adapters.factors import LoraFactors
+    from lora_loom.pipelines.adapters.factors import LoraFactors
 
 _TINY = 1e-12  # a weight of zeros has no direction to keep
 

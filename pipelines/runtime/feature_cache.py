@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from pipelines.runtime.shallow import Features, joined, shallow_of, split
+from lora_loom.pipelines.runtime.shallow import Features, joined, shallow_of, split
 
 
 class FeatureCache:

@@ -7,19 +7,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import BaseModelError, UnknownAdapterError
-from pipelines.plan import FusionPlan
-from pipelines.runtime.bank import AdapterBank
-from pipelines.runtime.block_groups import scaled_by_blocks
-from pipelines.runtime.controls import rule_of
-from pipelines.runtime.denoiser import PlanRun, StandIn
-from pipelines.runtime.influence import InfluenceMeter, text_gates_without
-from pipelines.runtime.prompts import PromptEncodings
-from pipelines.runtime.steps import StepClock
-from pipelines.runtime.targets import denoiser_of
+from lora_loom.pipelines.errors import BaseModelError, UnknownAdapterError
+from lora_loom.pipelines.plan import FusionPlan
+from lora_loom.pipelines.runtime.bank import AdapterBank
+from lora_loom.pipelines.runtime.block_groups import scaled_by_blocks
+from lora_loom.pipelines.runtime.controls import rule_of
+from lora_loom.pipelines.runtime.denoiser import PlanRun, StandIn
+from lora_loom.pipelines.runtime.influence import InfluenceMeter, text_gates_without
+from lora_loom.pipelines.runtime.prompts import PromptEncodings
+from lora_loom.pipelines.runtime.steps import StepClock
+from lora_loom.pipelines.runtime.targets import denoiser_of
 
 if TYPE_CHECKING:
-    from pipelines.adapters.factors import Adapter
+    from lora_loom.pipelines.adapters.factors import Adapter
 
 
 @contextmanager

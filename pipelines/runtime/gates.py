@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from pipelines.plan import Gates
-from pipelines.runtime.layers import LowRankLayer
-from pipelines.runtime.update import Update
+from lora_loom.pipelines.plan import Gates
+from lora_loom.pipelines.runtime.layers import LowRankLayer
+from lora_loom.pipelines.runtime.update import Update
 
 
 class Stack:

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from pipelines.influence import Influence
-from pipelines.plan import Combine, Gates, Pass, Predictions
+from lora_loom.pipelines.influence import Influence
+from lora_loom.pipelines.plan import Combine, Gates, Pass, Predictions
 
 Probe = Callable[[Sequence[Pass]], Tensor]  # passes -> predictions [n b' ...] of the rows that decide
 

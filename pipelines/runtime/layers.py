@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipelines.runtime.dora import regained
-from pipelines.runtime.update import PlacedFactors as PlacedFactors
-from pipelines.runtime.update import Update as Update
+from lora_loom.pipelines.runtime.dora import regained
+from lora_loom.pipelines.runtime.update import PlacedFactors as PlacedFactors
+from lora_loom.pipelines.runtime.update import Update as Update
 
 Ruled = Callable[[Tensor, Tensor, Tensor], Tensor]  # x, base(x), A x -> the layer's output
 

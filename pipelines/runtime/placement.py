@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from pipelines.errors import AdapterMatchError
-from pipelines.runtime.dora import column_scale
-from pipelines.runtime.layers import LowRankConv, LowRankLayer, LowRankLinear
-from pipelines.runtime.update import Gain, PlacedFactors
+from lora_loom.pipelines.errors import AdapterMatchError
+from lora_loom.pipelines.runtime.dora import column_scale
+from lora_loom.pipelines.runtime.layers import LowRankConv, LowRankLayer, LowRankLinear
+from lora_loom.pipelines.runtime.update import Gain, PlacedFactors
 
 if TYPE_CHECKING:
-    from pipelines.adapters.factors import LoraFactors
+    from lora_loom.pipelines.adapters.factors import LoraFactors
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 

@@ -10,9 +10,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from pipelines.errors import BaseModelError, RequestError
-from pipelines.plan import Gates, RegionPrompt
-from pipelines.runtime.bank import ModelBank
+from lora_loom.pipelines.errors import BaseModelError, RequestError
+from lora_loom.pipelines.plan import Gates, RegionPrompt
+from lora_loom.pipelines.runtime.bank import ModelBank
 
 _Effect = tuple[tuple[str, str, float], ...]  # (text encoder, adapter, gate) of all that act; () is the plain encoder
 _Wanted = tuple[

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipelines.plan import Replay
-from pipelines.runtime.shallow import Features, shallow_of
+from lora_loom.pipelines.plan import Replay
+from lora_loom.pipelines.runtime.shallow import Features, shallow_of
 
 _Shapes = tuple[tuple[str, Any], ...]
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from pipelines.runtime.layers import LowRankLayer
-    from pipelines.runtime.update import Update
-    from pipelines.step_state import StepState
+    from lora_loom.pipelines.runtime.layers import LowRankLayer
+    from lora_loom.pipelines.runtime.update import Update
+    from lora_loom.pipelines.step_state import StepState
 
 
 @dataclass

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from pipelines.errors import BaseModelError
+from lora_loom.pipelines.errors import BaseModelError
 
 Features: TypeAlias = dict[str, Tensor]  # each with the batch in front
 

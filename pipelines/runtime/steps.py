@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pipelines.plan import StepState
+from lora_loom.pipelines.plan import StepState
 
 
 class StepClock:

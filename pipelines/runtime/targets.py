@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from pipelines.errors import BaseModelError
+from lora_loom.pipelines.errors import BaseModelError
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipelines.training.items import TrainingItem, read_folder
-    from pipelines.training.lora import TrainedLora, TrainingStep, train_lora
-    from pipelines.training.settings import LoraDescription, LoraTraining
+    from lora_loom.pipelines.training.items import TrainingItem, read_folder
+    from lora_loom.pipelines.training.lora import TrainedLora, TrainingStep, train_lora
+    from lora_loom.pipelines.training.settings import LoraDescription, LoraTraining
 
 __all__ = [
     "LoraDescription",

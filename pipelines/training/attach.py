@@ -16,9 +16,9 @@ from peft import (
 )
 from torch import Tensor, nn
 
-from pipelines.training.base_model import text_encoders
-from pipelines.training.settings import LoraTraining
-from pipelines.training.targets import denoiser_targets, text_encoder_targets
+from lora_loom.pipelines.training.base_model import text_encoders
+from lora_loom.pipelines.training.settings import LoraTraining
+from lora_loom.pipelines.training.targets import denoiser_targets, text_encoder_targets
 
 ADAPTER = "loom"
 

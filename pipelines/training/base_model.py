@@ -13,9 +13,9 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
 from torch import nn
 
-from pipelines.bases import pipeline_class_of, resolve_base
-from pipelines.errors import BaseModelError
-from pipelines.training.settings import LoraTraining
+from lora_loom.pipelines.bases import pipeline_class_of, resolve_base
+from lora_loom.pipelines.errors import BaseModelError
+from lora_loom.pipelines.training.settings import LoraTraining
 
 WEIGHT_TYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 PIPELINES = (StableDiffusionPipeline, StableDiffusionXLPipeline)

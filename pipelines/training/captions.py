@@ -11,9 +11,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from pipelines.errors import SettingError
-from pipelines.training.items import TrainingItem
-from pipelines.training.settings import LoraTraining
+from lora_loom.pipelines.errors import SettingError
+from lora_loom.pipelines.training.items import TrainingItem
+from lora_loom.pipelines.training.settings import LoraTraining
 
 ENCODE_BATCH = 32
 

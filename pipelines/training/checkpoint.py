@@ -17,9 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from pipelines.atomic_file import atomic_file
-from pipelines.errors import TrainingError
-from pipelines.training.settings import FREE_ON_RESUME, LoraTraining
+from lora_loom.pipelines.atomic_file import atomic_file
+from lora_loom.pipelines.errors import TrainingError
+from lora_loom.pipelines.training.settings import FREE_ON_RESUME, LoraTraining
 
 HEADER = "loom_checkpoint"
 GROUPS = ("weights", "moments", "generators", "prior")

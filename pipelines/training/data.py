@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines.training.base_model import picture_size
-from pipelines.training.captions import (
+from lora_loom.pipelines.training.base_model import picture_size
+from lora_loom.pipelines.training.captions import (
     CaptionBook,
     TextStates,
     cache_captions,
@@ -18,11 +18,11 @@ from pipelines.training.captions import (
     check_trigger,
     overlong,
 )
-from pipelines.training.draws import Draws, draw_step
-from pipelines.training.items import TrainingItem
-from pipelines.training.pictures import encode_pictures
-from pipelines.training.samples import prior_captions, prior_latents
-from pipelines.training.settings import LoraTraining
+from lora_loom.pipelines.training.draws import Draws, draw_step
+from lora_loom.pipelines.training.items import TrainingItem
+from lora_loom.pipelines.training.pictures import encode_pictures
+from lora_loom.pipelines.training.samples import prior_captions, prior_latents
+from lora_loom.pipelines.training.settings import LoraTraining
 
 
 @dataclass(frozen=True)

@@ -12,21 +12,21 @@ from typing import Any, cast
 
 from torch import nn
 
-from pipelines.adapters.load import load_adapter
-from pipelines.adapters.target import BaseTarget
-from pipelines.errors import CancelledError, TrainingError
-from pipelines.gating.gate_file import new_gate, save_gate
-from pipelines.gating.layer_map import LayerMap
-from pipelines.gating.rule import GateRule
-from pipelines.runtime.bank import AdapterBank
-from pipelines.training.base_model import base_name, opened_base
-from pipelines.training.checkpoint import Checkpoint, check_pictures, load_checkpoint
-from pipelines.training.gate_data import GateItem, Set, by_set, prepare_gate_data
-from pipelines.training.gate_settings import GateTraining
-from pipelines.training.gate_trainer import GateTrainer
-from pipelines.training.lora import TrainingStep, progress_of
-from pipelines.training.machine import accelerator_for, agreed, interrupt_noted, seeded
-from pipelines.training.run_folder import RunFolder
+from lora_loom.pipelines.adapters.load import load_adapter
+from lora_loom.pipelines.adapters.target import BaseTarget
+from lora_loom.pipelines.errors import CancelledError, TrainingError
+from lora_loom.pipelines.gating.gate_file import new_gate, save_gate
+from lora_loom.pipelines.gating.layer_map import LayerMap
+from lora_loom.pipelines.gating.rule import GateRule
+from lora_loom.pipelines.runtime.bank import AdapterBank
+from lora_loom.pipelines.training.base_model import base_name, opened_base
+from lora_loom.pipelines.training.checkpoint import Checkpoint, check_pictures, load_checkpoint
+from lora_loom.pipelines.training.gate_data import GateItem, Set, by_set, prepare_gate_data
+from lora_loom.pipelines.training.gate_settings import GateTraining
+from lora_loom.pipelines.training.gate_trainer import GateTrainer
+from lora_loom.pipelines.training.lora import TrainingStep, progress_of
+from lora_loom.pipelines.training.machine import accelerator_for, agreed, interrupt_noted, seeded
+from lora_loom.pipelines.training.run_folder import RunFolder
 
 
 @dataclass(frozen=True)

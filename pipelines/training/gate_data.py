@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines.errors import TrainingError
-from pipelines.training.base_model import picture_size
-from pipelines.training.captions import TextStates, cache_captions
-from pipelines.training.draws import generator_for, items_of_step
-from pipelines.training.gate_settings import GateTraining
-from pipelines.training.items import TrainingItem, listed
-from pipelines.training.pictures import encode_pictures
+from lora_loom.pipelines.errors import TrainingError
+from lora_loom.pipelines.training.base_model import picture_size
+from lora_loom.pipelines.training.captions import TextStates, cache_captions
+from lora_loom.pipelines.training.draws import generator_for, items_of_step
+from lora_loom.pipelines.training.gate_settings import GateTraining
+from lora_loom.pipelines.training.items import TrainingItem, listed
+from lora_loom.pipelines.training.pictures import encode_pictures
 
 Set = tuple[str, ...]
 

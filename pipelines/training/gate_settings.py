@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_type_hints
 
-from pipelines.training.settings import LoraTraining, Precision, checked
+from lora_loom.pipelines.training.settings import LoraTraining, Precision, checked
 
 Objective = Literal["pictures", "teacher"]
 

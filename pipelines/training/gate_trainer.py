@@ -11,21 +11,21 @@ import torch
 from accelerate import Accelerator  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor, nn
 
-from pipelines.errors import TrainingError
-from pipelines.gating.rule import Gate, GateRule
-from pipelines.plan import Predictions, StepState
-from pipelines.registry import create, parsed
-from pipelines.request import AdapterChoice
-from pipelines.runtime.bank import ModelBank
-from pipelines.runtime.steps import noise_share
-from pipelines.training.captions import TextStates
-from pipelines.training.checkpoint import Checkpoint, optimiser_moments, restore_moments
-from pipelines.training.gate_data import GateData, SetBatch
-from pipelines.training.gate_settings import GateTraining
-from pipelines.training.load_check import added_conditions
-from pipelines.training.machine import average_gradients, mean_over_processes
-from pipelines.training.objective import prediction_target, training_scheduler
-from pipelines.training.trainer import SMOOTHED, StepNumbers
+from lora_loom.pipelines.errors import TrainingError
+from lora_loom.pipelines.gating.rule import Gate, GateRule
+from lora_loom.pipelines.plan import Predictions, StepState
+from lora_loom.pipelines.registry import create, parsed
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.runtime.bank import ModelBank
+from lora_loom.pipelines.runtime.steps import noise_share
+from lora_loom.pipelines.training.captions import TextStates
+from lora_loom.pipelines.training.checkpoint import Checkpoint, optimiser_moments, restore_moments
+from lora_loom.pipelines.training.gate_data import GateData, SetBatch
+from lora_loom.pipelines.training.gate_settings import GateTraining
+from lora_loom.pipelines.training.load_check import added_conditions
+from lora_loom.pipelines.training.machine import average_gradients, mean_over_processes
+from lora_loom.pipelines.training.objective import prediction_target, training_scheduler
+from lora_loom.pipelines.training.trainer import SMOOTHED, StepNumbers
 
 
 class GateTrainer:

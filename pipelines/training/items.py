@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pipelines.errors import TrainingError
+from lora_loom.pipelines.errors import TrainingError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,11 +13,11 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
-from pipelines.errors import TrainingError
-from pipelines.training.attach import detach
-from pipelines.training.base_model import text_encoders
-from pipelines.training.captions import TextStates, encode_captions
-from pipelines.training.draws import generator_for
+from lora_loom.pipelines.errors import TrainingError
+from lora_loom.pipelines.training.attach import detach
+from lora_loom.pipelines.training.base_model import text_encoders
+from lora_loom.pipelines.training.captions import TextStates, encode_captions
+from lora_loom.pipelines.training.draws import generator_for
 
 TOLERANCE = 0.02  # of the update's own effect; half-precision files are within 0.002
 ROUNDING = 2.0  # units in the last place of the base's dtype: below it, a half-precision base rounds updates away

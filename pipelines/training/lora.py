@@ -12,26 +12,26 @@ from accelerate import Accelerator  # pyright: ignore[reportMissingTypeStubs]
 from PIL import Image
 from torch import nn
 
-from pipelines.adapters.target import BaseTarget
-from pipelines.errors import CancelledError, TrainingError
-from pipelines.training.attach import attached_lora
-from pipelines.training.base_model import base_name, opened_base
-from pipelines.training.checkpoint import (
+from lora_loom.pipelines.adapters.target import BaseTarget
+from lora_loom.pipelines.errors import CancelledError, TrainingError
+from lora_loom.pipelines.training.attach import attached_lora
+from lora_loom.pipelines.training.base_model import base_name, opened_base
+from lora_loom.pipelines.training.checkpoint import (
     Checkpoint,
     check_pictures,
     check_settings,
     load_checkpoint,
 )
-from pipelines.training.data import prepare_data
-from pipelines.training.items import TrainingItem, as_items
-from pipelines.training.machine import accelerator_for, agreed, interrupt_noted, seeded
-from pipelines.training.objective import timestep_weights, training_scheduler
-from pipelines.training.product import LoraWriter
-from pipelines.training.run_folder import RunFolder
-from pipelines.training.samples import sample_grid, sample_prompts
-from pipelines.training.settings import LoraDescription, LoraTraining
-from pipelines.training.start import start_from
-from pipelines.training.trainer import StepNumbers, Trainer
+from lora_loom.pipelines.training.data import prepare_data
+from lora_loom.pipelines.training.items import TrainingItem, as_items
+from lora_loom.pipelines.training.machine import accelerator_for, agreed, interrupt_noted, seeded
+from lora_loom.pipelines.training.objective import timestep_weights, training_scheduler
+from lora_loom.pipelines.training.product import LoraWriter
+from lora_loom.pipelines.training.run_folder import RunFolder
+from lora_loom.pipelines.training.samples import sample_grid, sample_prompts
+from lora_loom.pipelines.training.settings import LoraDescription, LoraTraining
+from lora_loom.pipelines.training.start import start_from
+from lora_loom.pipelines.training.trainer import StepNumbers, Trainer
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from accelerate import Accelerator  # pyright: ignore[reportMissingTypeStubs]
 from accelerate.state import AcceleratorState, is_initialized  # pyright: ignore[reportMissingTypeStubs]
 from torch import nn
 
-from pipelines.errors import SettingError
-from pipelines.training.settings import LoraTraining
+from lora_loom.pipelines.errors import SettingError
+from lora_loom.pipelines.training.settings import LoraTraining
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines.training.settings import LoraDescription, LoraTraining
+from lora_loom.pipelines.training.settings import LoraDescription, LoraTraining
 
 MAX_TAGS = 500  # entries of ss_tag_frequency: the header stays small for any data set
 

@@ -9,7 +9,7 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.training_utils import compute_snr  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor
 
-from pipelines.errors import BaseModelError, SettingError
+from lora_loom.pipelines.errors import BaseModelError, SettingError
 
 PREDICTION_TYPES = ("epsilon", "v_prediction")
 

@@ -13,8 +13,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from pipelines.errors import TrainingError
-from pipelines.training.items import TrainingItem, listed
+from lora_loom.pipelines.errors import TrainingError
+from lora_loom.pipelines.training.items import TrainingItem, listed
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 ENCODE_BATCH = 8

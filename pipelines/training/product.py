@@ -13,18 +13,18 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from pipelines.adapters.factors import Adapter
-from pipelines.adapters.load import BaseTarget, load_adapter
-from pipelines.adapters.write import save_adapter
-from pipelines.atomic_file import atomic_file
-from pipelines.errors import TrainingError
-from pipelines.training.attach import attached_lora, lora_parameters, lora_tensors
-from pipelines.training.data import TrainingData
-from pipelines.training.load_check import check_file, probe
-from pipelines.training.machine import seeded
-from pipelines.training.metadata import TrainingFacts, sidecar, training_metadata
-from pipelines.training.objective import training_scheduler
-from pipelines.training.settings import FileType, LoraDescription, LoraTraining
+from lora_loom.pipelines.adapters.factors import Adapter
+from lora_loom.pipelines.adapters.load import BaseTarget, load_adapter
+from lora_loom.pipelines.adapters.write import save_adapter
+from lora_loom.pipelines.atomic_file import atomic_file
+from lora_loom.pipelines.errors import TrainingError
+from lora_loom.pipelines.training.attach import attached_lora, lora_parameters, lora_tensors
+from lora_loom.pipelines.training.data import TrainingData
+from lora_loom.pipelines.training.load_check import check_file, probe
+from lora_loom.pipelines.training.machine import seeded
+from lora_loom.pipelines.training.metadata import TrainingFacts, sidecar, training_metadata
+from lora_loom.pipelines.training.objective import training_scheduler
+from lora_loom.pipelines.training.settings import FileType, LoraDescription, LoraTraining
 
 DTYPES: dict[FileType, torch.dtype] = {
     "float16": torch.float16,

@@ -9,9 +9,9 @@ from typing import Any
 
 from PIL import Image
 
-from pipelines.atomic_file import atomic_file
-from pipelines.training.checkpoint import Checkpoint, save_checkpoint
-from pipelines.training.product import LoraProduct, LoraWriter, write_json, write_png
+from lora_loom.pipelines.atomic_file import atomic_file
+from lora_loom.pipelines.training.checkpoint import Checkpoint, save_checkpoint
+from lora_loom.pipelines.training.product import LoraProduct, LoraWriter, write_json, write_png
 
 
 class RunFolder:

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from pipelines.training.captions import CaptionBook, without_word
-from pipelines.training.draws import generator_for
-from pipelines.training.pictures import decode_latents
-from pipelines.training.settings import LoraTraining
+from lora_loom.pipelines.training.captions import CaptionBook, without_word
+from lora_loom.pipelines.training.draws import generator_for
+from lora_loom.pipelines.training.pictures import decode_latents
+from lora_loom.pipelines.training.settings import LoraTraining
 
 PRIOR_BATCH = 8
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
-from pipelines.errors import SettingError
+from lora_loom.pipelines.errors import SettingError
 
 Targets = Literal["attention", "conv", "full"]
 Schedule = Literal["constant", "cosine"]

@@ -21,13 +21,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipelines.adapters.factors import Adapter, LoraFactors
-from pipelines.errors import TrainingError
-from pipelines.plan import base_plan
-from pipelines.runtime.fused import fused
-from pipelines.runtime.targets import denoiser_of
-from pipelines.weight_space.canonical import balanced, canonical
-from pipelines.weight_space.rank_slider import KNOTS, RankSlider
+from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors
+from lora_loom.pipelines.errors import TrainingError
+from lora_loom.pipelines.plan import base_plan
+from lora_loom.pipelines.runtime.fused import fused
+from lora_loom.pipelines.runtime.targets import denoiser_of
+from lora_loom.pipelines.weight_space.canonical import balanced, canonical
+from lora_loom.pipelines.weight_space.rank_slider import KNOTS, RankSlider
 
 DRAWN_AT = (0.0, 0.5, 1.0)  # strengths of the drawings that give x_t
 PROBED_AT = (0.25, 0.5, 0.75, 1.25)

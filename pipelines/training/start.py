@@ -9,11 +9,11 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from pipelines.adapters.load import load_adapter
-from pipelines.adapters.target import BaseTarget
-from pipelines.errors import TrainingError
-from pipelines.training.attach import ADAPTER
-from pipelines.training.settings import LoraTraining
+from lora_loom.pipelines.adapters.load import load_adapter
+from lora_loom.pipelines.adapters.target import BaseTarget
+from lora_loom.pipelines.errors import TrainingError
+from lora_loom.pipelines.training.attach import ADAPTER
+from lora_loom.pipelines.training.settings import LoraTraining
 
 
 def start_from(path: Path, target: BaseTarget, components: Mapping[str, nn.Module], settings: LoraTraining) -> None:

@@ -11,8 +11,8 @@ from diffusers.models.upsampling import Upsample2D
 from torch import nn
 from transformers.models.clip.modeling_clip import CLIPMLP, CLIPAttention
 
-from pipelines.errors import BaseModelError
-from pipelines.training.settings import Targets
+from lora_loom.pipelines.errors import BaseModelError
+from lora_loom.pipelines.training.settings import Targets
 
 CONVOLUTIONAL = (ResnetBlock2D, Downsample2D, Upsample2D)
 

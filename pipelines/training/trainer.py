@@ -12,16 +12,16 @@ import torch
 from accelerate import Accelerator  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor, nn
 
-from pipelines.errors import TrainingError
-from pipelines.training.attach import lora_parameters
-from pipelines.training.captions import TextStates, encode_captions
-from pipelines.training.checkpoint import Checkpoint, optimiser_moments, restore_moments
-from pipelines.training.data import TrainingData
-from pipelines.training.draws import Draws
-from pipelines.training.load_check import added_conditions
-from pipelines.training.machine import average_gradients, mean_over_processes
-from pipelines.training.objective import prediction_target, timestep_weights, training_scheduler
-from pipelines.training.settings import LoraTraining, learning_rate_factor
+from lora_loom.pipelines.errors import TrainingError
+from lora_loom.pipelines.training.attach import lora_parameters
+from lora_loom.pipelines.training.captions import TextStates, encode_captions
+from lora_loom.pipelines.training.checkpoint import Checkpoint, optimiser_moments, restore_moments
+from lora_loom.pipelines.training.data import TrainingData
+from lora_loom.pipelines.training.draws import Draws
+from lora_loom.pipelines.training.load_check import added_conditions
+from lora_loom.pipelines.training.machine import average_gradients, mean_over_processes
+from lora_loom.pipelines.training.objective import prediction_target, timestep_weights, training_scheduler
+from lora_loom.pipelines.training.settings import LoraTraining, learning_rate_factor
 
 SMOOTHED = 50  # steps over which the reported final loss is averaged
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from pipelines.adapters.factors import LoraFactors
-from pipelines.weight_space.decompose import frobenius, thin_qr, thin_svd
+from lora_loom.pipelines.adapters.factors import LoraFactors
+from lora_loom.pipelines.weight_space.decompose import frobenius, thin_qr, thin_svd
 
 RELATIVE_FLOOR = 1e-6  # singular values below this share of the largest are rounding of the float32 factors
 

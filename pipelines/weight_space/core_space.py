@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipelines.adapters.factors import LoraFactors
-from pipelines.weight_space.canonical import RELATIVE_FLOOR, balanced, canonical, spectrum
-from pipelines.weight_space.decompose import thin_qr, thin_svd
-from pipelines.weight_space.stack import Weighted
+from lora_loom.pipelines.adapters.factors import LoraFactors
+from lora_loom.pipelines.weight_space.canonical import RELATIVE_FLOOR, balanced, canonical, spectrum
+from lora_loom.pipelines.weight_space.decompose import thin_qr, thin_svd
+from lora_loom.pipelines.weight_space.stack import Weighted
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pipelines.adapters.factors import LoraFactors
-from pipelines.weight_space.core_space import core_space
-from pipelines.weight_space.stack import Weighted
-from pipelines.weight_space.ties import agreeing
+from lora_loom.pipelines.adapters.factors import LoraFactors
+from lora_loom.pipelines.weight_space.core_space import core_space
+from lora_loom.pipelines.weight_space.stack import Weighted
+from lora_loom.pipelines.weight_space.ties import agreeing
 
 
 def dare(updates: Sequence[Weighted], density: float, seeds: Sequence[int], *, elect_signs: bool) -> LoraFactors:

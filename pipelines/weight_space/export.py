@@ -14,15 +14,15 @@ from typing import Any
 
 import torch
 
-from pipelines.adapters.factors import Adapter, LoraFactors
-from pipelines.errors import AdapterMatchError, SettingError
-from pipelines.method import FusionMethod
-from pipelines.plan import Gates, StepState
-from pipelines.request import AdapterChoice
-from pipelines.weight_space.canonical import canonical, orthonormal_down
-from pipelines.weight_space.layers import Layer, adapter_of, layers_of, recipe_of
-from pipelines.weight_space.norms import distance, norm
-from pipelines.weight_space.stack import stack
+from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors
+from lora_loom.pipelines.errors import AdapterMatchError, SettingError
+from lora_loom.pipelines.method import FusionMethod
+from lora_loom.pipelines.plan import Gates, StepState
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.weight_space.canonical import canonical, orthonormal_down
+from lora_loom.pipelines.weight_space.layers import Layer, adapter_of, layers_of, recipe_of
+from lora_loom.pipelines.weight_space.norms import distance, norm
+from lora_loom.pipelines.weight_space.stack import stack
 
 GROUPS = (("attn2", "cross-attention"), ("attn", "attention"), ("ff", "feed-forward"), ("mlp", "feed-forward"))
 MAX_ROUNDING = 0.01  # share of an update that its number format may cost

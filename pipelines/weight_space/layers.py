@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.adapters.factors import Adapter, LoraFactors
-from pipelines.adapters.receipt import ComponentReceipt, Receipt
-from pipelines.errors import AdapterMatchError
-from pipelines.weight_space.stack import Weighted
+from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors
+from lora_loom.pipelines.adapters.receipt import ComponentReceipt, Receipt
+from lora_loom.pipelines.errors import AdapterMatchError
+from lora_loom.pipelines.weight_space.stack import Weighted
 
 Layers = Mapping[str, Mapping[str, LoraFactors]]  # component -> module path -> factors
 

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pipelines.adapters.factors import LoraFactors
-from pipelines.weight_space.canonical import canonical
-from pipelines.weight_space.stack import Weighted
+from lora_loom.pipelines.adapters.factors import LoraFactors
+from lora_loom.pipelines.weight_space.canonical import canonical
+from lora_loom.pipelines.weight_space.stack import Weighted
 
 MAX_ROUNDS = 50
 

@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines.adapters.factors import Adapter, LoraFactors
-from pipelines.weight_space.canonical import Spectrum, balanced, canonical
-from pipelines.weight_space.layers import Layer, adapter_of, layers_of
-from pipelines.weight_space.norms import consistent_scales
-from pipelines.weight_space.orthogonalise import orthogonal_outputs
+from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors
+from lora_loom.pipelines.weight_space.canonical import Spectrum, balanced, canonical
+from lora_loom.pipelines.weight_space.layers import Layer, adapter_of, layers_of
+from lora_loom.pipelines.weight_space.norms import consistent_scales
+from lora_loom.pipelines.weight_space.orthogonalise import orthogonal_outputs
 
 
 def turned_apart(

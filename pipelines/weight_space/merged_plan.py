@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from pipelines.plan import FusionPlan, Pass
+from lora_loom.pipelines.plan import FusionPlan, Pass
 
 if TYPE_CHECKING:
-    from pipelines.adapters.factors import Adapter, LoraFactors
-    from pipelines.method import FusionMethod
-    from pipelines.request import AdapterChoice
-    from pipelines.weight_space.layers import Layer
+    from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors
+    from lora_loom.pipelines.method import FusionMethod
+    from lora_loom.pipelines.request import AdapterChoice
+    from lora_loom.pipelines.weight_space.layers import Layer
 
 
 def merged_plan(
@@ -35,9 +35,9 @@ def merged_plan(
     passes = (Pass(gates={fused_name: 1.0}),)
 
     def derive(adapters: Mapping[str, Adapter]) -> Mapping[str, Adapter]:
-        from pipelines.weight_space.layers import adapter_of, layers_of, recipe_of
-        from pipelines.weight_space.remember import remembered
-        from pipelines.weight_space.stack import stack
+        from lora_loom.pipelines.weight_space.layers import adapter_of, layers_of, recipe_of
+        from lora_loom.pipelines.weight_space.remember import remembered
+        from lora_loom.pipelines.weight_space.stack import stack
 
         sources = {name: adapters[name] for name in strengths}
         recipe = recipe_of(method.name, method.settings, strengths, sources)

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 import torch
 
-from pipelines.adapters.factors import LoraFactors
-from pipelines.weight_space.decompose import frobenius, thin_qr
+from lora_loom.pipelines.adapters.factors import LoraFactors
+from lora_loom.pipelines.weight_space.decompose import frobenius, thin_qr
 
 LEAST_SCALE, LARGEST_SCALE = 0.25, 4.0
 

@@ -17,8 +17,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pipelines.weight_space.canonical import RELATIVE_FLOOR, Spectrum, spectrum
-from pipelines.weight_space.decompose import frobenius, singular_values, thin_qr, thin_svd
+from lora_loom.pipelines.weight_space.canonical import RELATIVE_FLOOR, Spectrum, spectrum
+from lora_loom.pipelines.weight_space.decompose import frobenius, singular_values, thin_qr, thin_svd
 
 WELL_POSED = 1e-4  # smallest singular value of [U_1 ... U_N] with which the polar factor is told from rounding
 LEAST_WEIGHT = 1e-10  # D below this share of the largest would drown in float64

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines.adapters.factors import Adapter, LoraFactors
-from pipelines.adapters.hostile_text import display_text
-from pipelines.errors import AdapterFileError
+from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors
+from lora_loom.pipelines.adapters.hostile_text import display_text
+from lora_loom.pipelines.errors import AdapterFileError
 
 HEADER_KEY = "loom.rank_slider"
 KNOTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipelines.adapters.factors import LoraFactors
-from pipelines.weight_space.canonical import balanced, canonical
-from pipelines.weight_space.decompose import frobenius
+from lora_loom.pipelines.adapters.factors import LoraFactors
+from lora_loom.pipelines.weight_space.canonical import balanced, canonical
+from lora_loom.pipelines.weight_space.decompose import frobenius
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pipelines.adapters.factors import Adapter
+from lora_loom.pipelines.adapters.factors import Adapter
 
 MAX_SETS = 4  # fused sets that are kept; each is as large as its sources together
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from pipelines.adapters.factors import LoraFactors
+from lora_loom.pipelines.adapters.factors import LoraFactors
 
 
 class Weighted(NamedTuple):

@@ -14,9 +14,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pipelines.adapters.factors import LoraFactors
-from pipelines.weight_space.core_space import core_space
-from pipelines.weight_space.stack import Weighted
+from lora_loom.pipelines.adapters.factors import LoraFactors
+from lora_loom.pipelines.weight_space.core_space import core_space
+from lora_loom.pipelines.weight_space.stack import Weighted
 
 Total = Literal["sum", "mean"]
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from studio.batch.folder import Batch
-from studio.batch.layouts import layout_of
-from studio.batch.layouts.layout import Layout, sealed_rows
-from studio.batch.rows import Row, planned_row
-from studio.record import pixels_sha256
+from lora_loom.studio.batch.folder import Batch
+from lora_loom.studio.batch.layouts import layout_of
+from lora_loom.studio.batch.layouts.layout import Layout, sealed_rows
+from lora_loom.studio.batch.rows import Row, planned_row
+from lora_loom.studio.record import pixels_sha256
 
 
 @dataclass(frozen=True)

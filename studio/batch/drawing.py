@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import (
+from lora_loom.pipelines.errors import (
     BaseModelError,
     BatchError,
     CancelledError,
@@ -15,10 +15,10 @@ from pipelines.errors import (
     OutputError,
     UnknownAdapterError,
 )
-from studio.batch.picture import Picture
+from lora_loom.studio.batch.picture import Picture
 
 if TYPE_CHECKING:
-    from studio.session import Generation, Studio
+    from lora_loom.studio.session import Generation, Studio
 
 ATTEMPTS = 3  # at a picture alone, for what may go away by itself
 # These are about the machine or the files, not about one picture: the run stops and can be resumed.

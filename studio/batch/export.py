@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import BatchError, OutputError, RequestError
-from studio.batch.exporter import exporters
-from studio.batch.folder import Batch
-from studio.batch.layouts import layout_of
-from studio.batch.layouts.layout import sealed_rows
-from studio.batch.rows import Row, planned_row
+from lora_loom.pipelines.errors import BatchError, OutputError, RequestError
+from lora_loom.studio.batch.exporter import exporters
+from lora_loom.studio.batch.folder import Batch
+from lora_loom.studio.batch.layouts import layout_of
+from lora_loom.studio.batch.layouts.layout import sealed_rows
+from lora_loom.studio.batch.rows import Row, planned_row
 
 
 def export(batch: Batch, to: str, out: Path, where: Iterable[str] = (), *, partial: bool = False) -> int:

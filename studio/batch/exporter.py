@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from studio.batch import exporters as exporters_package
-from studio.batch.rows import Row
+from lora_loom.studio.batch import exporters as exporters_package
+from lora_loom.studio.batch.rows import Row
 
 
 @dataclass(frozen=True)

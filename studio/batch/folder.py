@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from pipelines.errors import BatchError, LoomError
-from studio.batch.picture import Picture
+from lora_loom.pipelines.errors import BatchError, LoomError
+from lora_loom.studio.batch.picture import Picture
 
 FORMAT = 1  # grows when an older Loom could misread a batch
 

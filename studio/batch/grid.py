@@ -7,15 +7,15 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pipelines.errors import AdapterFileError, LoomError, SuiteError
-from pipelines.registry import create
-from pipelines.request import GenerationRequest, SettingValue
-from studio.batch.picture import Picture
-from studio.batch.prompts.prompt_row import PromptRow
-from studio.batch.prompts.reading import bad_rows, read_prompts
-from studio.batch.seeds import hashed_seed
-from studio.batch.suite import Suite
-from studio.library import AdapterLibrary
+from lora_loom.pipelines.errors import AdapterFileError, LoomError, SuiteError
+from lora_loom.pipelines.registry import create
+from lora_loom.pipelines.request import GenerationRequest, SettingValue
+from lora_loom.studio.batch.picture import Picture
+from lora_loom.studio.batch.prompts.prompt_row import PromptRow
+from lora_loom.studio.batch.prompts.reading import bad_rows, read_prompts
+from lora_loom.studio.batch.seeds import hashed_seed
+from lora_loom.studio.batch.suite import Suite
+from lora_loom.studio.library import AdapterLibrary
 
 
 def pictures_of(suite: Suite, library: AdapterLibrary, base_model_revision: str = "") -> list[Picture]:

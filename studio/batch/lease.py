@@ -19,10 +19,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from pipelines.errors import OutputError
-from studio.batch.folder import Batch
-from studio.batch.liveness import ProcessIdentity, is_gone, this_process
-from studio.batch.put import put_new
+from lora_loom.pipelines.errors import OutputError
+from lora_loom.studio.batch.folder import Batch
+from lora_loom.studio.batch.liveness import ProcessIdentity, is_gone, this_process
+from lora_loom.studio.batch.put import put_new
 
 LEASE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 5.0

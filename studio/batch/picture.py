@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from pipelines.request import GenerationRequest
+from lora_loom.pipelines.request import GenerationRequest
 
 UID_DIGITS = 24  # hexadecimal: among a billion pictures two share a uid with a chance of 1 in 10^11
 CONFIG_DIGITS = 12

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from pipelines.atomic_file import atomic_file
-from pipelines.errors import BatchError
-from studio.batch.folder import FORMAT, Batch, BatchInfo, info_of, manifest_of, open_batch, read_info
-from studio.batch.grid import pictures_of
-from studio.batch.shards import shard_size, sharded
-from studio.batch.suite import Suite
-from studio.library import AdapterLibrary
-from studio.session import Studio, library_roots
-from studio.versions import package_versions
+from lora_loom.pipelines.atomic_file import atomic_file
+from lora_loom.pipelines.errors import BatchError
+from lora_loom.studio.batch.folder import FORMAT, Batch, BatchInfo, info_of, manifest_of, open_batch, read_info
+from lora_loom.studio.batch.grid import pictures_of
+from lora_loom.studio.batch.shards import shard_size, sharded
+from lora_loom.studio.batch.suite import Suite
+from lora_loom.studio.library import AdapterLibrary
+from lora_loom.studio.session import Studio, library_roots
+from lora_loom.studio.versions import package_versions
 
 
 def plan_batch(suite: Suite, folder: Path, library: Sequence[str | Path] = ()) -> Batch:

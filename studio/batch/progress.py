@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from studio.batch.folder import Batch
-from studio.batch.layouts import layout_of
-from studio.batch.layouts.layout import shard_rows
-from studio.batch.lease import LeaseState, current, is_free
+from lora_loom.studio.batch.folder import Batch
+from lora_loom.studio.batch.layouts import layout_of
+from lora_loom.studio.batch.layouts.layout import shard_rows
+from lora_loom.studio.batch.lease import LeaseState, current, is_free
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from pipelines.errors import OutputError
-from studio.batch.faults import fault_point
+from lora_loom.pipelines.errors import OutputError
+from lora_loom.studio.batch.faults import fault_point
 
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from pipelines.errors import RecordError
-from studio.batch.picture import Picture
-from studio.png_text import read_text
-from studio.record import pixels_sha256, write_png
+from lora_loom.pipelines.errors import RecordError
+from lora_loom.studio.batch.picture import Picture
+from lora_loom.studio.png_text import read_text
+from lora_loom.studio.record import pixels_sha256, write_png
 
 if TYPE_CHECKING:
-    from studio.session import Generation
+    from lora_loom.studio.session import Generation
 
 KEYWORD = "loom-batch"
 Row = dict[str, Any]

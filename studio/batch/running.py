@@ -8,13 +8,13 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from pipelines.errors import BatchError, RequestError
-from studio.batch.folder import Batch
-from studio.batch.layouts import layout_of
-from studio.batch.layouts.layout import shard_rows
-from studio.batch.lease import current, forgive_deaths, is_free
-from studio.batch.progress import Progress, ProgressReader
-from studio.batch.worker import WorkerOptions
+from lora_loom.pipelines.errors import BatchError, RequestError
+from lora_loom.studio.batch.folder import Batch
+from lora_loom.studio.batch.layouts import layout_of
+from lora_loom.studio.batch.layouts.layout import shard_rows
+from lora_loom.studio.batch.lease import current, forgive_deaths, is_free
+from lora_loom.studio.batch.progress import Progress, ProgressReader
+from lora_loom.studio.batch.worker import WorkerOptions
 
 ENGINES = ("local", "ray")
 
@@ -51,11 +51,11 @@ def run_batch(
         if not left:
             on_progress(ProgressReader(batch).read())
         elif engine == "local":
-            from studio.batch.engines.local import run_local
+            from lora_loom.studio.batch.engines.local import run_local
 
             run_local(batch, min(workers or _default_workers(), left), options, on_progress, stop)
         else:
-            from studio.batch.engines.on_ray import run_on_ray
+            from lora_loom.studio.batch.engines.on_ray import run_on_ray
 
             run_on_ray(batch, workers, options, on_progress, stop)
     layout_of(batch).finish()

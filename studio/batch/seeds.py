@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from pipelines.request import MAX_IMAGES, MAX_SEED
+from lora_loom.pipelines.request import MAX_IMAGES, MAX_SEED
 
 
 def hashed_seed(run_seed: int, prompt_id: str, sample_index: int) -> int:

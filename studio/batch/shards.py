@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from studio.batch.picture import Picture
+from lora_loom.studio.batch.picture import Picture
 
 SHARD_SECONDS = 120.0
 MAX_SHARD = 256  # pictures

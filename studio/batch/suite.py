@@ -25,11 +25,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import LoomError, SuiteError
-from pipelines.request import MAX_IMAGES, MAX_SEED, AdapterChoice, SettingValue
-from studio.batch.prompts.prompt_format import prompt_formats
-from studio.batch.prompts.prompt_row import lora_set
-from studio.batch.prompts.reading import PromptSource
+from lora_loom.pipelines.errors import LoomError, SuiteError
+from lora_loom.pipelines.request import MAX_IMAGES, MAX_SEED, AdapterChoice, SettingValue
+from lora_loom.studio.batch.prompts.prompt_format import prompt_formats
+from lora_loom.studio.batch.prompts.prompt_row import lora_set
+from lora_loom.studio.batch.prompts.reading import PromptSource
 
 LAYOUTS = ("folder", "webdataset")
 REQUEST_FIELDS = ("negative_prompt", "scheduler", "num_inference_steps", "guidance_scale", "width", "height")

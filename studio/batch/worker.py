@@ -13,18 +13,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from studio.batch.drawing import STOPPING, Drawer, Drawn, Failure
-from studio.batch.folder import Batch
-from studio.batch.layouts import layout_of
-from studio.batch.lease import Heartbeat, Lease, claim
-from studio.batch.liveness import this_process
-from studio.batch.picture import Picture
-from studio.batch.put import put_new
-from studio.batch.rows import measured, write_picture
-from studio.batch.shards import batches
+from lora_loom.studio.batch.drawing import STOPPING, Drawer, Drawn, Failure
+from lora_loom.studio.batch.folder import Batch
+from lora_loom.studio.batch.layouts import layout_of
+from lora_loom.studio.batch.lease import Heartbeat, Lease, claim
+from lora_loom.studio.batch.liveness import this_process
+from lora_loom.studio.batch.picture import Picture
+from lora_loom.studio.batch.put import put_new
+from lora_loom.studio.batch.rows import measured, write_picture
+from lora_loom.studio.batch.shards import batches
 
 if TYPE_CHECKING:
-    from studio.session import Studio
+    from lora_loom.studio.session import Studio
 
 POLL_SECONDS, MAX_POLL_SECONDS = 1.0, 10.0  # between looks at shards that others hold
 DEATHS_TOGETHER = 3  # of workers over one batch; then its pictures are drawn one by one
@@ -46,8 +46,8 @@ def open_studio(batch: Batch, options: WorkerOptions) -> Studio:
     """The studio that draws the batch: its base model, and the LoRAs of the plan's folders that are still there."""
     from pathlib import Path
 
-    from studio.library import AdapterLibrary
-    from studio.session import Studio, library_roots
+    from lora_loom.studio.library import AdapterLibrary
+    from lora_loom.studio.session import Studio, library_roots
 
     planned = [Path(folder) for folder in batch.info.library]
     roots = [*library_roots(options.library), *(folder for folder in planned if folder.is_dir())]

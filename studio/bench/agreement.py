@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pipelines.errors import LoomError
+from lora_loom.pipelines.errors import LoomError
 
 TOLERANCE = 1e-5  # largest difference over largest value, float32
 SEEN = 1e-2

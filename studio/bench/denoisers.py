@@ -11,11 +11,11 @@ from diffusers.models.transformers.transformer_flux import FluxTransformer2DMode
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from pipelines.adapters.factors import Adapter
-from pipelines.families import FluxFusionPipeline
-from studio.bench.loom_side import pipeline_around
-from studio.bench.random_loras import random_loras
-from studio.bench.subjects import SDXL
+from lora_loom.pipelines.adapters.factors import Adapter
+from lora_loom.pipelines.families import FluxFusionPipeline
+from lora_loom.studio.bench.loom_side import pipeline_around
+from lora_loom.studio.bench.random_loras import random_loras
+from lora_loom.studio.bench.subjects import SDXL
 
 SIDE = 64  # tokens of a FLUX picture of 1024 pixels, each way
 TEXT_TOKENS = 512

@@ -9,13 +9,13 @@ from typing import Any
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from torch import Tensor, nn
 
-from pipelines import registry
-from pipelines.adapters.factors import Adapter
-from pipelines.families import StableDiffusionXLFusionPipeline
-from pipelines.plan import FusionPlan
-from pipelines.request import AdapterChoice
-from pipelines.runtime.bank import AdapterBank
-from pipelines.runtime.fused import fused
+from lora_loom.pipelines import registry
+from lora_loom.pipelines.adapters.factors import Adapter
+from lora_loom.pipelines.families import StableDiffusionXLFusionPipeline
+from lora_loom.pipelines.plan import FusionPlan
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.runtime.bank import AdapterBank
+from lora_loom.pipelines.runtime.fused import fused
 
 STEPS = 20
 Call = Callable[[], Tensor]

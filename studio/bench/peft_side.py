@@ -9,9 +9,9 @@ import torch
 from peft import LoraConfig
 from torch import Tensor, nn
 
-from pipelines.adapters.factors import Adapter, LoraFactors
-from studio.bench.loom_side import Call
-from studio.bench.subjects import ATTENTION_LAYERS
+from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors
+from lora_loom.studio.bench.loom_side import Call
+from lora_loom.studio.bench.subjects import ATTENTION_LAYERS
 
 
 class PeftSide:

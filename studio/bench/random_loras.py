@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pipelines.adapters.factors import Adapter, LoraFactors
-from pipelines.adapters.receipt import Receipt
-from studio.bench.subjects import attention_linears
+from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors
+from lora_loom.pipelines.adapters.receipt import Receipt
+from lora_loom.studio.bench.subjects import attention_linears
 
 RANK = 16
 EFFECT = 0.1  # standard deviation of an update's output for inputs of unit variance; a base layer's is about 0.6

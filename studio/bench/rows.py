@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from studio.bench.clock import Estimate
+from lora_loom.studio.bench.clock import Estimate
 
 Row = dict[str, Any]
 DIGITS = 4  # significant

@@ -8,10 +8,10 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from studio.bench.clock import one_thread
-from studio.bench.rows import Row
-from studio.results import commit
-from studio.versions import package_versions
+from lora_loom.studio.bench.clock import one_thread
+from lora_loom.studio.bench.rows import Row
+from lora_loom.studio.results import commit
+from lora_loom.studio.versions import package_versions
 
 GROUPS = {
     "runtime": ("kernels", "forward_time", "switching", "loading", "batches", "graphs", "memory"),
@@ -23,7 +23,7 @@ def groups_of(suite: str) -> tuple[str, ...]:
     """The modules of a suite, in the order they are run: as listed, or all files of its folder by name."""
     if suite in GROUPS:
         return GROUPS[suite]
-    folder = importlib.import_module(f"studio.bench.{suite}").__path__
+    folder = importlib.import_module(f"lora_loom.studio.bench.{suite}").__path__
     return tuple(sorted(found.name for found in pkgutil.iter_modules(folder)))
 
 
@@ -36,7 +36,7 @@ def run(suite: str, *, quick: bool = False, on_row: Callable[[Row], None] | None
     with one_thread(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="peft", category=UserWarning)  # it finds several adapters remarkable
         for group in groups_of(suite):
-            found: list[Row] = importlib.import_module(f"studio.bench.{suite}.{group}").measure(quick)
+            found: list[Row] = importlib.import_module(f"lora_loom.studio.bench.{suite}.{group}").measure(quick)
             for each in found:
                 rows.append(each)
                 if on_row is not None:

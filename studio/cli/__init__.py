@@ -3,6 +3,6 @@
 
 def main() -> None:
     """Run `loom` with the arguments of this process and exit."""
-    from studio.cli.application import build
+    from lora_loom.studio.cli.application import build
 
     build()()

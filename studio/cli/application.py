@@ -16,8 +16,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pipelines.errors import LoomError
-from studio.cli.output import print_error
+from lora_loom.pipelines.errors import LoomError
+from lora_loom.studio.cli.output import print_error
 
 ERROR_EXIT_CODE = 2  # the same as for a wrong option
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from studio.cli.output import AsJson, plain, print_json
+from lora_loom.studio.cli.output import AsJson, plain, print_json
 
 if TYPE_CHECKING:
-    from studio.batch.folder import Batch
-    from studio.batch.progress import Progress
+    from lora_loom.studio.batch.folder import Batch
+    from lora_loom.studio.batch.progress import Progress
 
 NOT_SOUND = 1  # exit code: pictures failed, or an audit found something
 MAX_SHOWN = 20  # problems of an audit on the screen
@@ -31,8 +31,8 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Write down every picture of a suite, with its seed and the hashes of its LoRAs; nothing is drawn yet."""
-    from studio.batch.plan import plan_batch
-    from studio.batch.suite import read_suite
+    from lora_loom.studio.batch.plan import plan_batch
+    from lora_loom.studio.batch.suite import read_suite
 
     batch = plan_batch(read_suite(suite), out, [str(folder) for folder in library or ()])
     if as_json:
@@ -58,9 +58,9 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Draw what is missing; stop it or kill it at any time and run it again. Several may run in one folder."""
-    from studio.batch.folder import open_batch
-    from studio.batch.running import forget_failures, run_batch
-    from studio.batch.worker import WorkerOptions
+    from lora_loom.studio.batch.folder import open_batch
+    from lora_loom.studio.batch.running import forget_failures, run_batch
+    from lora_loom.studio.batch.worker import WorkerOptions
 
     opened = open_batch(folder)
     if retry_failed and (forgotten := forget_failures(opened)):
@@ -83,8 +83,8 @@ def run(
 @group.command("status")
 def status(folder: Folder, as_json: AsJson = False) -> None:
     """How far a batch is, from any shell on any machine that sees its folder."""
-    from studio.batch.folder import open_batch
-    from studio.batch.progress import ProgressReader
+    from lora_loom.studio.batch.folder import open_batch
+    from lora_loom.studio.batch.progress import ProgressReader
 
     progress = ProgressReader(open_batch(folder)).read()
     if as_json:
@@ -99,8 +99,8 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
 @group.command("audit")
 def audit(folder: Folder, as_json: AsJson = False) -> None:
     """Check that every planned picture is there, once, and is what was drawn; exit code 1 if not."""
-    from studio.batch.audit import audit as audited
-    from studio.batch.folder import open_batch
+    from lora_loom.studio.batch.audit import audit as audited
+    from lora_loom.studio.batch.folder import open_batch
 
     found = audited(open_batch(folder))
     if as_json:
@@ -128,8 +128,8 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Lay the pictures out for another program."""
-    from studio.batch.export import export as exported
-    from studio.batch.folder import open_batch
+    from lora_loom.studio.batch.export import export as exported
+    from lora_loom.studio.batch.folder import open_batch
 
     count = exported(open_batch(folder), to, out, where or (), partial=partial)
     if as_json:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from studio.cli.output import AsJson, print_json
+from lora_loom.studio.cli.output import AsJson, print_json
 
 group = typer.Typer(help="Measure Loom against PEFT and diffusers on this machine.", no_args_is_help=True)
 
@@ -61,8 +61,8 @@ def methods(
 
 def _run(suite: str, as_json: bool, quick: bool, out: Path | None) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported
-    from pipelines.atomic_file import atomic_file
-    from studio.bench.suites import run
+    from lora_loom.pipelines.atomic_file import atomic_file
+    from lora_loom.studio.bench.suites import run
 
     document = run(suite, quick=quick, on_row=lambda row: typer.echo(_line(row), err=as_json))
     if out is not None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pipelines.errors import RequestError
-from studio.cli.output import AsJson, plain, print_json
+from lora_loom.pipelines.errors import RequestError
+from lora_loom.studio.cli.output import AsJson, plain, print_json
 
 if TYPE_CHECKING:
-    from studio.library import AdapterCard
+    from lora_loom.studio.library import AdapterCard
 
 FRAMES = ("{}", "a picture of {}", "{}, close up", "{} in the distance")  # prompts made of the trigger words
 
@@ -37,12 +37,12 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Draw a LoRA at strengths from 0 to 1.5 and write its response to NAME.response.json beside it."""
-    from pipelines.adapters.load import BaseTarget, load_adapter
-    from pipelines.calibrate import STRENGTHS, measured_response
-    from pipelines.response import fitted
-    from studio.library import AdapterLibrary
-    from studio.responses import save_curve
-    from studio.session import Studio, library_roots
+    from lora_loom.pipelines.adapters.load import BaseTarget, load_adapter
+    from lora_loom.pipelines.calibrate import STRENGTHS, measured_response
+    from lora_loom.pipelines.response import fitted
+    from lora_loom.studio.library import AdapterLibrary
+    from lora_loom.studio.responses import save_curve
+    from lora_loom.studio.session import Studio, library_roots
 
     studio = Studio(base, AdapterLibrary(library_roots(library or [])))
     card = studio.library.find(lora)
@@ -79,7 +79,7 @@ def command(
 
 def prompts_for(card: AdapterCard, given: Sequence[str], count: int, base: str) -> list[str]:
     """One prompt a picture: those given in turn, the pocket world's own for its concepts, or the trigger words."""
-    from studio.pocket.concepts import CONCEPTS, prompts
+    from lora_loom.studio.pocket.concepts import CONCEPTS, prompts
 
     if not given and base == "pocket" and card.name in CONCEPTS:
         return [text for text, _ in prompts(card.name, count)]
@@ -90,8 +90,8 @@ def prompts_for(card: AdapterCard, given: Sequence[str], count: int, base: str) 
 
 def _judged(card: AdapterCard) -> Callable[[Any], Sequence[float]]:
     """The pocket judge's probability that a picture shows the concept; raises RequestError for what it never learnt."""
-    from studio.pocket.concepts import CONCEPTS
-    from studio.pocket.judge import shipped_judge
+    from lora_loom.studio.pocket.concepts import CONCEPTS
+    from lora_loom.studio.pocket.judge import shipped_judge
 
     judge = shipped_judge()
     concept = CONCEPTS.get(card.name)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from studio.cli.output import AsJson, plain, print_json
+from lora_loom.studio.cli.output import AsJson, plain, print_json
 
 if TYPE_CHECKING:
-    from pipelines.compatibility.report import Report
+    from lora_loom.pipelines.compatibility.report import Report
 
 _COLOURS = {"green": "green", "amber": "yellow", "red": "red"}
 
@@ -28,11 +28,11 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Tell how LoRAs will get along, and what may help."""
-    from pipelines.atomic_file import atomic_file
-    from studio.doctor import diagnose
-    from studio.doctor_page import page as page_of
-    from studio.library import AdapterLibrary
-    from studio.session import Studio, library_roots
+    from lora_loom.pipelines.atomic_file import atomic_file
+    from lora_loom.studio.doctor import diagnose
+    from lora_loom.studio.doctor_page import page as page_of
+    from lora_loom.studio.library import AdapterLibrary
+    from lora_loom.studio.session import Studio, library_roots
 
     report = diagnose(Studio(base, AdapterLibrary(library_roots(library or []))), loras, against_base=against_base)
     if page is not None:
@@ -49,7 +49,7 @@ def _print(report: Report) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from studio.doctor_page import recipe
+    from lora_loom.studio.doctor_page import recipe
 
     console = Console(highlight=False)
     for pair in report.pairs:

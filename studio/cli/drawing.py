@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import OutputError, RequestError
-from studio.record import GenerationRecord, pixels_sha256, save_png
+from lora_loom.pipelines.errors import OutputError, RequestError
+from lora_loom.studio.record import GenerationRecord, pixels_sha256, save_png
 
 if TYPE_CHECKING:
-    from pipelines.generate import StepProgress
-    from pipelines.request import GenerationRequest
-    from studio.session import Generation, Studio
+    from lora_loom.pipelines.generate import StepProgress
+    from lora_loom.pipelines.request import GenerationRequest
+    from lora_loom.studio.session import Generation, Studio
 
 
 def check_out(out: Path | None) -> None:
@@ -31,7 +31,7 @@ def start_of_variation(record: GenerationRecord) -> GenerationRequest:
 
 def by_effect(studio: Studio, request: GenerationRequest, record: GenerationRecord | None) -> GenerationRequest:
     """The request with strengths for the effects that it asks for; a record's own strengths are none."""
-    from studio.responses import by_effect
+    from lora_loom.studio.responses import by_effect
 
     if record is not None and request.adapters == record.request.adapters:
         raise RequestError(

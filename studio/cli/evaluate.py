@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pipelines.errors import EvaluationError, OutputError
-from studio.cli.output import AsJson, plain, print_error, print_json
+from lora_loom.pipelines.errors import EvaluationError, OutputError
+from lora_loom.studio.cli.output import AsJson, plain, print_error, print_json
 
 REFUSED = 2  # the exit code if a measure that was named could not be given
 
@@ -54,7 +54,7 @@ def pictures(
     as_json: AsJson = False,
 ) -> None:
     """Measure the pictures of a folder: `loom evaluate FOLDER` is enough."""
-    from studio.cli.evaluating import document, measure, results_table, write_json
+    from lora_loom.studio.cli.evaluating import document, measure, results_table, write_json
 
     found = measure(
         folder,
@@ -93,8 +93,8 @@ def compare_sets(
     as_json: AsJson = False,
 ) -> None:
     """Compare two sets, paired by prompt and seed: B minus A with its interval."""
-    from studio.cli.evaluating import comparison_table, measure
-    from studio.evaluation.compare import compare_all
+    from lora_loom.studio.cli.evaluating import comparison_table, measure
+    from lora_loom.studio.evaluation.compare import compare_all
 
     parts: dict[str, Any] = {"extractor": extractor, "by": [], "any_size": any_size, "cache": cache}
     found = [
@@ -127,7 +127,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write a page and Markdown: tables with intervals and cost, plots, controls, random pictures with verdicts."""
-    from studio.cli.evaluating import written_report
+    from lora_loom.studio.cli.evaluating import written_report
 
     if out.suffix.lower() not in (".html", ".htm"):
         raise OutputError(f"{out} cannot hold a page", expected="a file name that ends in .html")
@@ -158,12 +158,12 @@ def labels(
     as_json: AsJson = False,
 ) -> None:
     """Compare a judge with the labels that people gave in the studio's Label tab: agreement, kappa, what it misses."""
-    from studio.cli.evaluating import agreement_table
-    from studio.evaluation.labels.agreement import between_people, readings, rows_of
-    from studio.evaluation.labels.book import LabelBook
-    from studio.evaluation.metrics.joint_success import JointSuccess
-    from studio.evaluation.metrics.joint_success_sealed import SealedJointSuccess
-    from studio.evaluation.pictures import read_pictures
+    from lora_loom.studio.cli.evaluating import agreement_table
+    from lora_loom.studio.evaluation.labels.agreement import between_people, readings, rows_of
+    from lora_loom.studio.evaluation.labels.book import LabelBook
+    from lora_loom.studio.evaluation.metrics.joint_success import JointSuccess
+    from lora_loom.studio.evaluation.metrics.joint_success_sealed import SealedJointSuccess
+    from lora_loom.studio.evaluation.pictures import read_pictures
 
     judges = {"development": JointSuccess, "sealed": SealedJointSuccess}
     if judge not in judges:
@@ -182,7 +182,7 @@ def labels(
 @group.command("metrics")
 def list_metrics(as_json: AsJson = False) -> None:
     """List the metrics and the feature extractors."""
-    from studio.evaluation.registry import extractors, metrics
+    from lora_loom.studio.evaluation.registry import extractors, metrics
 
     described = [
         {

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.atomic_file import atomic_file
-from pipelines.errors import EvaluationError
-from studio.cli.output import plain
+from lora_loom.pipelines.atomic_file import atomic_file
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.cli.output import plain
 
 if TYPE_CHECKING:
-    from studio.evaluation.compare import Comparison
-    from studio.evaluation.evaluate import Evaluation
-    from studio.evaluation.picture_set import PictureSet
+    from lora_loom.studio.evaluation.compare import Comparison
+    from lora_loom.studio.evaluation.evaluate import Evaluation
+    from lora_loom.studio.evaluation.picture_set import PictureSet
 
 
 def measure(
@@ -32,9 +32,9 @@ def measure(
     """Evaluate a folder with a progress bar on standard error; names, extractors and metadata are checked first."""
     from tqdm import tqdm
 
-    from studio.evaluation.evaluate import ask, evaluate, fitting
-    from studio.evaluation.feature_cache import FeatureCache, default_cache
-    from studio.evaluation.pictures import read_pictures
+    from lora_loom.studio.evaluation.evaluate import ask, evaluate, fitting
+    from lora_loom.studio.evaluation.feature_cache import FeatureCache, default_cache
+    from lora_loom.studio.evaluation.pictures import read_pictures
 
     named = [name.strip() for name in metrics.split(",") if name.strip()]
     asked = ask(named, extractor) if named else []
@@ -55,7 +55,7 @@ def measure(
 
 def matching(pictures: PictureSet, only: Sequence[str]) -> PictureSet:
     """The pictures whose metadata has all of KEY=VALUE; raises EvaluationError if none has."""
-    from studio.evaluation.cells import plain as as_key
+    from lora_loom.studio.evaluation.cells import plain as as_key
 
     for condition in only:
         key, equals, value = condition.partition("=")
@@ -73,8 +73,8 @@ def matching(pictures: PictureSet, only: Sequence[str]) -> PictureSet:
 
 def document(found: Evaluation, command: str) -> dict[str, Any]:
     """The evaluation as JSON: command, commit, versions, and one row for each group and measure."""
-    from studio.results import commit
-    from studio.versions import package_versions
+    from lora_loom.studio.results import commit
+    from lora_loom.studio.versions import package_versions
 
     return {
         "command": command,
@@ -107,11 +107,11 @@ def written_report(
     results_file: Path | None = None,
 ) -> tuple[Path, Path]:
     """Evaluate the folders, read the result files, and write the page, the Markdown and the rows about them."""
-    from studio.evaluation.report.build import build, write
-    from studio.evaluation.report.from_results import read_results
-    from studio.evaluation.report.rows import rows_of
-    from studio.results import commit
-    from studio.versions import package_versions
+    from lora_loom.studio.evaluation.report.build import build, write
+    from lora_loom.studio.evaluation.report.from_results import read_results
+    from lora_loom.studio.evaluation.report.rows import rows_of
+    from lora_loom.studio.results import commit
+    from lora_loom.studio.versions import package_versions
 
     results = {path.stem: read_results(path) for path in sources if path.suffix == ".json"}
     evaluations = {str(path): measure(path, **measuring) for path in sources if path.suffix != ".json"}

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.errors import CancelledError, OutputError, SettingError
-from pipelines.training.gate_settings import GateTraining
-from studio.cli.output import AsJson, plain, print_error, print_json
-from studio.cli.training_progress import INTERRUPTED, shown_progress
+from lora_loom.pipelines.errors import CancelledError, OutputError, SettingError
+from lora_loom.pipelines.training.gate_settings import GateTraining
+from lora_loom.studio.cli.output import AsJson, plain, print_error, print_json
+from lora_loom.studio.cli.training_progress import INTERRUPTED, shown_progress
 
 if TYPE_CHECKING:
-    from pipelines.training.gate_data import GateItem
-    from studio.library import AdapterCard
+    from lora_loom.pipelines.training.gate_data import GateItem
+    from lora_loom.studio.library import AdapterCard
 
 
 def gate(
@@ -52,7 +52,7 @@ def gate(
         )
     cards = _cards(adapters or [], base, library)
     items = _items(cards, chosen, data, count, base)
-    from pipelines.training.gate import train_gate
+    from lora_loom.pipelines.training.gate import train_gate
 
     done = 0
     try:
@@ -79,8 +79,8 @@ def gate(
 
 def _cards(names: Sequence[str], base: str, folders: list[Path] | None) -> dict[str, AdapterCard]:
     """The LoRAs by name; without names all of the library that are for this base."""
-    from studio.library import AdapterLibrary
-    from studio.session import library_roots
+    from lora_loom.studio.library import AdapterLibrary
+    from lora_loom.studio.session import library_roots
 
     files = [Path(name) for name in names if name.endswith(".safetensors")]
     roots = library_roots(folders or [])
@@ -99,14 +99,14 @@ def _items(
     cards: Mapping[str, AdapterCard], settings: GateTraining, data: Path | None, count: int, base: str
 ) -> Iterable[GateItem]:
     if data is not None:
-        from pipelines.training.items import read_folder
-        from studio.gate_items import items_by_trigger
+        from lora_loom.pipelines.training.items import read_folder
+        from lora_loom.studio.gate_items import items_by_trigger
 
         triggers = {name: card.trigger for name, card in cards.items()}
         return items_by_trigger(read_folder(data), triggers, mix=settings.objective == "teacher")
-    from pipelines.bases import resolve_base
-    from studio.pocket.concepts import CONCEPTS
-    from studio.pocket.gate_pictures import composed_pictures, side_of, tuning_sets
+    from lora_loom.pipelines.bases import resolve_base
+    from lora_loom.studio.pocket.concepts import CONCEPTS
+    from lora_loom.studio.pocket.gate_pictures import composed_pictures, side_of, tuning_sets
 
     if not cards or not set(cards) <= set(CONCEPTS):
         raise SettingError("there are no pictures to train on", expected="--data FOLDER", found=f"base {plain(base)}")

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from pipelines.errors import RequestError
-from pipelines.request import SettingValue
-from studio.cli.method_flags import with_method_flags
-from studio.cli.output import AsJson, print_json
+from lora_loom.pipelines.errors import RequestError
+from lora_loom.pipelines.request import SettingValue
+from lora_loom.studio.cli.method_flags import with_method_flags
+from lora_loom.studio.cli.output import AsJson, print_json
 
 
 @with_method_flags
@@ -74,11 +74,11 @@ def command(
     flags: Mapping[tuple[str, str], SettingValue],
 ) -> None:
     """Draw pictures with LoRAs. The same request gives the same pixels on the same machine."""
-    from studio.cli import drawing
-    from studio.cli.request_options import asked_for
-    from studio.library import AdapterLibrary
-    from studio.record import read_record
-    from studio.session import Studio, library_roots
+    from lora_loom.studio.cli import drawing
+    from lora_loom.studio.cli.request_options import asked_for
+    from lora_loom.studio.library import AdapterLibrary
+    from lora_loom.studio.record import read_record
+    from lora_loom.studio.session import Studio, library_roots
 
     if words is not None and prompt is not None:
         raise RequestError("the prompt was given twice", remedy="Give it as an argument or with --prompt")

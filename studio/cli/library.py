@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from studio.cli.output import AsJson, plain, print_json
-from studio.cli.receipt_text import receipt_lines
+from lora_loom.studio.cli.output import AsJson, plain, print_json
+from lora_loom.studio.cli.receipt_text import receipt_lines
 
 if TYPE_CHECKING:
-    from studio.library import AdapterCard, AdapterLibrary
+    from lora_loom.studio.library import AdapterCard, AdapterLibrary
 
 group = typer.Typer(help="Show the LoRAs of the library, or one LoRA file.", no_args_is_help=True)
 
@@ -26,7 +26,7 @@ def list_cards(
     as_json: AsJson = False,
 ) -> None:
     """List the LoRAs of the library."""
-    from studio.library import search
+    from lora_loom.studio.library import search
 
     cards = search(_library(library).cards(), " ".join(words or []), category)
     if as_json:
@@ -46,12 +46,12 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show the receipt of a LoRA: its dialect, base family, ranks and scale, and with --base what fits."""
-    from pipelines.adapters.load import BaseTarget, inspect_adapter
+    from lora_loom.pipelines.adapters.load import BaseTarget, inspect_adapter
 
     path = Path(file) if Path(file).exists() or file.endswith(".safetensors") else _library(library).find(file).path
     target = None
     if base is not None:
-        from studio.session import Studio
+        from lora_loom.studio.session import Studio
 
         target = BaseTarget.from_pipeline(Studio(base).pipeline)
     receipt = inspect_adapter(path, target)
@@ -63,8 +63,8 @@ def show(
 
 
 def _library(folders: list[Path] | None) -> AdapterLibrary:
-    from studio.library import AdapterLibrary
-    from studio.session import library_roots
+    from lora_loom.studio.library import AdapterLibrary
+    from lora_loom.studio.session import library_roots
 
     return AdapterLibrary(library_roots(folders or []))
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.control import Region
-from pipelines.errors import RequestError
-from pipelines.request import AdapterChoice
+from lora_loom.pipelines.control import Region
+from lora_loom.pipelines.errors import RequestError
+from lora_loom.pipelines.request import AdapterChoice
 
 OPTIONS = ("lora_blocks", "lora_curve", "lora_region", "lora_exempt")
 _NUMBER = r"\s*[-+.\deE]+\s*"

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipelines.errors import OutputError, RequestError
-from pipelines.prompt_syntax import parse_choice
-from pipelines.request import AdapterChoice, SettingValue
-from studio.cli.method_flags import with_method_flags
-from studio.cli.output import AsJson, plain, print_json
+from lora_loom.pipelines.errors import OutputError, RequestError
+from lora_loom.pipelines.prompt_syntax import parse_choice
+from lora_loom.pipelines.request import AdapterChoice, SettingValue
+from lora_loom.studio.cli.method_flags import with_method_flags
+from lora_loom.studio.cli.output import AsJson, plain, print_json
 
 if TYPE_CHECKING:
-    from pipelines.adapters.factors import Adapter
-    from pipelines.weight_space.export import Exported
-    from studio.session import Studio
+    from lora_loom.pipelines.adapters.factors import Adapter
+    from lora_loom.pipelines.weight_space.export import Exported
+    from lora_loom.studio.session import Studio
 
 NumberFormat = Literal["float16", "bfloat16", "float32"]
 STACK = "stack"  # what people call the exact sum when it is written to a file
@@ -52,14 +52,14 @@ def command(
     """Write several LoRAs as one file, and say how far it is from their live fusion."""
     import torch
 
-    from pipelines.adapters.write import save_adapter
-    from pipelines.registry import create
-    from pipelines.weight_space.export import exported
-    from studio.cli.method_flags import chosen_settings
-    from studio.cli.request_options import parse_pairs
-    from studio.library import AdapterLibrary
-    from studio.responses import by_effect
-    from studio.session import Studio, library_roots
+    from lora_loom.pipelines.adapters.write import save_adapter
+    from lora_loom.pipelines.registry import create
+    from lora_loom.pipelines.weight_space.export import exported
+    from lora_loom.studio.cli.method_flags import chosen_settings
+    from lora_loom.studio.cli.request_options import parse_pairs
+    from lora_loom.studio.library import AdapterLibrary
+    from lora_loom.studio.responses import by_effect
+    from lora_loom.studio.session import Studio, library_roots
 
     _check_out(out, overwrite=overwrite)
     known = "merge" if method == STACK else method
@@ -107,7 +107,7 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
 
 def _chosen(studio: Studio, loras: Sequence[str]) -> tuple[tuple[AdapterChoice, ...], dict[str, Adapter]]:
     """The choices by name, files under their stems, with the adapters they name; all for the studio's base."""
-    from pipelines.adapters.load import BaseTarget, load_adapter
+    from lora_loom.pipelines.adapters.load import BaseTarget, load_adapter
 
     target = BaseTarget.from_pipeline(studio.pipeline)
     choices: list[AdapterChoice] = []

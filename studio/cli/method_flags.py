@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from pipelines.errors import SettingError
-from pipelines.registry import methods
-from pipelines.request import SettingValue
-from studio.settings_form import FormField, form
+from lora_loom.pipelines.errors import SettingError
+from lora_loom.pipelines.registry import methods
+from lora_loom.pipelines.request import SettingValue
+from lora_loom.studio.settings_form import FormField, form
 
 TYPES: dict[str, type] = {"integer": int, "number": float, "switch": bool, "text": str}
 

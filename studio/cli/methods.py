@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.method import FusionMethod
-from pipelines.registry import methods
-from studio.cli.method_flags import flag_name
-from studio.cli.output import AsJson, print_json
-from studio.settings_form import FormField, form
+from lora_loom.pipelines.method import FusionMethod
+from lora_loom.pipelines.registry import methods
+from lora_loom.studio.cli.method_flags import flag_name
+from lora_loom.studio.cli.output import AsJson, print_json
+from lora_loom.studio.settings_form import FormField, form
 
 
 def command(

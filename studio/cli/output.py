@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.errors import LoomError
+from lora_loom.pipelines.errors import LoomError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, errors included.")]
 

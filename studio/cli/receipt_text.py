@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipelines.adapters.receipt import ComponentReceipt, Receipt
+    from lora_loom.pipelines.adapters.receipt import ComponentReceipt, Receipt
 
 MAX_SHOWN = 5  # losses of one kind; --json has them all
 

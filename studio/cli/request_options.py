@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from pipelines.errors import RequestError, SettingError
-from pipelines.prompt_syntax import parse_choice, split_prompt
-from pipelines.request import GenerationRequest, SettingValue
-from studio.cli.lora_controls import OPTIONS, with_controls
-from studio.cli.method_flags import chosen_settings
+from lora_loom.pipelines.errors import RequestError, SettingError
+from lora_loom.pipelines.prompt_syntax import parse_choice, split_prompt
+from lora_loom.pipelines.request import GenerationRequest, SettingValue
+from lora_loom.studio.cli.lora_controls import OPTIONS, with_controls
+from lora_loom.studio.cli.method_flags import chosen_settings
 
 
 def asked_for(

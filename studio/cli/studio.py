@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.errors import RequestError
+from lora_loom.pipelines.errors import RequestError
 
 
 def command(
@@ -26,7 +26,7 @@ def command(
     """Open the studio in a browser."""
     login = parse_login(auth)
 
-    from studio.ui.launch import launch
+    from lora_loom.studio.ui.launch import launch
 
     try:
         launch(host, port, auth=login, base_model=base, library=library or (), output_dir=outputs, open_browser=browser)

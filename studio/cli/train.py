@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.errors import CancelledError, OutputError, SettingError, TrainingError
-from pipelines.training.gate_settings import GateTraining
-from pipelines.training.settings import LoraDescription, LoraTraining
-from studio.cli.gate_training import gate
-from studio.cli.output import AsJson, plain, print_error, print_json
-from studio.cli.train_slider import slider
-from studio.cli.training_flags import with_training_flags
-from studio.cli.training_progress import INTERRUPTED, shown_progress
+from lora_loom.pipelines.errors import CancelledError, OutputError, SettingError, TrainingError
+from lora_loom.pipelines.training.gate_settings import GateTraining
+from lora_loom.pipelines.training.settings import LoraDescription, LoraTraining
+from lora_loom.studio.cli.gate_training import gate
+from lora_loom.studio.cli.output import AsJson, plain, print_error, print_json
+from lora_loom.studio.cli.train_slider import slider
+from lora_loom.studio.cli.training_flags import with_training_flags
+from lora_loom.studio.cli.training_progress import INTERRUPTED, shown_progress
 
 if TYPE_CHECKING:
-    from pipelines.training.lora import TrainingStep
+    from lora_loom.pipelines.training.lora import TrainingStep
 
 # What teaches the small pocket base a concept; for larger bases the defaults of LoraTraining are the usual ones.
 CONCEPT_SETTINGS: Mapping[str, Any] = {
@@ -71,8 +71,8 @@ def lora(
     if concept:
         about, settings = _described(concept, about), {**CONCEPT_SETTINGS, "trigger": concept, **settings}
     chosen = LoraTraining(**settings)
-    from pipelines.training.items import read_folder
-    from pipelines.training.lora import train_lora
+    from lora_loom.pipelines.training.items import read_folder
+    from lora_loom.pipelines.training.lora import train_lora
 
     items: Iterable[Any] = read_folder(data, default_caption=caption) if data else _drawn(concept, count, chosen.seed)
     done = 0
@@ -114,7 +114,7 @@ def _check_free(out: Path, *, resume: bool, overwrite: bool) -> None:
 
 def _described(name: str, about: LoraDescription) -> LoraDescription:
     """The description of a pocket concept, except for what was given."""
-    from studio.pocket.concepts import CONCEPTS
+    from lora_loom.studio.pocket.concepts import CONCEPTS
 
     if name not in CONCEPTS:
         raise SettingError(f"there is no concept {plain(name)!r}", expected=f"one of {', '.join(CONCEPTS)}")
@@ -131,8 +131,8 @@ def _described(name: str, about: LoraDescription) -> LoraDescription:
 
 
 def _drawn(concept: str, count: int, seed: int) -> Iterable[Any]:
-    from studio.pocket.build.pictures import SIZE
-    from studio.pocket.concepts import training_set
+    from lora_loom.studio.pocket.build.pictures import SIZE
+    from lora_loom.studio.pocket.concepts import training_set
 
     return training_set(concept, count, seed, SIZE)
 

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.errors import OutputError
-from studio.cli.calibrate import prompts_for
-from studio.cli.output import AsJson, plain, print_json
+from lora_loom.pipelines.errors import OutputError
+from lora_loom.studio.cli.calibrate import prompts_for
+from lora_loom.studio.cli.output import AsJson, plain, print_json
 
 
 def slider(
@@ -33,12 +33,12 @@ def slider(
     as_json: AsJson = False,
 ) -> None:
     """Teach a LoRA's ranks to follow a slider evenly. The method lion uses it; other tools see the plain LoRA."""
-    from pipelines.adapters.load import BaseTarget, load_adapter
-    from pipelines.adapters.write import save_adapter
-    from pipelines.training.slider import train_slider
-    from pipelines.weight_space.rank_slider import HEADER_KEY
-    from studio.library import AdapterLibrary
-    from studio.session import Studio, library_roots
+    from lora_loom.pipelines.adapters.load import BaseTarget, load_adapter
+    from lora_loom.pipelines.adapters.write import save_adapter
+    from lora_loom.pipelines.training.slider import train_slider
+    from lora_loom.pipelines.weight_space.rank_slider import HEADER_KEY
+    from lora_loom.studio.library import AdapterLibrary
+    from lora_loom.studio.session import Studio, library_roots
 
     files = {s: out.with_stem(f"{out.stem}-at-{s:g}") for s in at or []}
     _check_free([out, *files.values()], overwrite=overwrite)

@@ -9,8 +9,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-from pipelines.training.gate_settings import GateTraining
-from pipelines.training.settings import LoraTraining
+from lora_loom.pipelines.training.gate_settings import GateTraining
+from lora_loom.pipelines.training.settings import LoraTraining
 
 NAMES = {"templates": "--template", "sample_prompts": "--sample-prompt"}  # lists are given one by one
 

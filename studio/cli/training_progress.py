@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipelines.training.lora import TrainingStep
+    from lora_loom.pipelines.training.lora import TrainingStep
 
 INTERRUPTED = 130  # what shells expect of a command that Ctrl-C ended
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.picture_set import Picture, PictureSet
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.picture_set import Picture, PictureSet
 
 FOUND_BY = ("method", "settings", "k", "control")  # metadata that makes cells wherever it differs between pictures
 Key = str | int | float | bool | None

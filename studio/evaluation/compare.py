@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.resampling import cluster_bootstrap, jackknife, mcnemar, paired_share_interval
-from studio.evaluation.result import PerPicture, Result
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.resampling import cluster_bootstrap, jackknife, mcnemar, paired_share_interval
+from lora_loom.studio.evaluation.result import PerPicture, Result
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from studio.evaluation.metric import Sample
+from lora_loom.studio.evaluation.metric import Sample
 
 FULL = "full"  # the kind of pass that runs the whole denoiser
 

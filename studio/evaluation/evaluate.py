@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.cells import Cell, cells_of
-from studio.evaluation.extractor import FeatureExtractor
-from studio.evaluation.feature_cache import FeatureCache
-from studio.evaluation.features import TextFeatures
-from studio.evaluation.metadata import expected_of
-from studio.evaluation.metric import Batch, Metric, Sample, Side
-from studio.evaluation.picture_set import PictureSet
-from studio.evaluation.registry import find_extractor, find_metric, metrics
-from studio.evaluation.result import Result
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.cells import Cell, cells_of
+from lora_loom.studio.evaluation.extractor import FeatureExtractor
+from lora_loom.studio.evaluation.feature_cache import FeatureCache
+from lora_loom.studio.evaluation.features import TextFeatures
+from lora_loom.studio.evaluation.metadata import expected_of
+from lora_loom.studio.evaluation.metric import Batch, Metric, Sample, Side
+from lora_loom.studio.evaluation.picture_set import PictureSet
+from lora_loom.studio.evaluation.registry import find_extractor, find_metric, metrics
+from lora_loom.studio.evaluation.result import Result
 
 BATCH = 64
 DEFAULT_EXTRACTOR = "pocket"

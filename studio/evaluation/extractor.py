@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.features import ExtractorInfo, TextFeatures
-from studio.evaluation.resize import RESIZER
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.features import ExtractorInfo, TextFeatures
+from lora_loom.studio.evaluation.resize import RESIZER
 
 if TYPE_CHECKING:
     from torch import nn

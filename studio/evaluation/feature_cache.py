@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import OutputError
-from studio.evaluation.extractor import FeatureExtractor
+from lora_loom.pipelines.errors import OutputError
+from lora_loom.studio.evaluation.extractor import FeatureExtractor
 
 VARIABLES = 500  # of one query
 

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.features import ExtractorInfo
-from studio.evaluation.metric import Batch, Metric, Side, State
-from studio.evaluation.resampling import group_of
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.features import ExtractorInfo
+from lora_loom.studio.evaluation.metric import Batch, Metric, Side, State
+from lora_loom.studio.evaluation.resampling import group_of
 
 
 @dataclass(frozen=True)

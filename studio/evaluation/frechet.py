@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from studio.evaluation.moments import GroupedMoments, frechet_distance
+from lora_loom.studio.evaluation.moments import GroupedMoments, frechet_distance
 
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the groups, one subset size each
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.metric import Sample
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.metric import Sample
 
 PROMPT_KEYS = ("prompt", "text", "caption")
 LORA_KEYS = ("loras", "adapters")
@@ -61,7 +61,7 @@ def expected_of(sample: Sample) -> dict[str, str]:
     if isinstance(expected, Mapping) and all(isinstance(v, str) for v in expected.values()):
         return {str(factor): value for factor, value in expected.items()}
     if isinstance(expected, list | tuple) and all(isinstance(v, str) for v in expected):
-        from studio.pocket.concepts import CONCEPTS
+        from lora_loom.studio.pocket.concepts import CONCEPTS
 
         if unknown := [value for value in expected if value not in CONCEPTS]:
             raise EvaluationError(f"{sample.name} expects unknown concepts", found=", ".join(unknown))

@@ -12,10 +12,10 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.atomic_file import atomic_file
-from pipelines.errors import EvaluationError
-from studio.evaluation.features import ExtractorInfo, TextFeatures
-from studio.evaluation.result import Result
+from lora_loom.pipelines.atomic_file import atomic_file
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.features import ExtractorInfo, TextFeatures
+from lora_loom.studio.evaluation.result import Result
 
 Side = Literal["generated", "reference"]
 State = dict[str, NDArray[Any]]

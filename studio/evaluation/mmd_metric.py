@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from studio.evaluation.feature_metric import FeatureMetric
-from studio.evaluation.kernels import Array, Kernel, PairSums, pair_sums
-from studio.evaluation.resampling import FEWEST_GROUPS, jackknife
-from studio.evaluation.result import Result
+from lora_loom.studio.evaluation.feature_metric import FeatureMetric
+from lora_loom.studio.evaluation.kernels import Array, Kernel, PairSums, pair_sums
+from lora_loom.studio.evaluation.resampling import FEWEST_GROUPS, jackknife
+from lora_loom.studio.evaluation.result import Result
 
 SCALE = 1_000  # the usual unit of both
 

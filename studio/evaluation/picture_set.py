@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipelines.errors import EvaluationError
-from pipelines.training.items import listed
-from pipelines.training.pictures import UNREADABLE, as_rgb
-from studio.evaluation.metric import Sample
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.pipelines.training.items import listed
+from lora_loom.pipelines.training.pictures import UNREADABLE, as_rgb
+from lora_loom.studio.evaluation.metric import Sample
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import EvaluationError, RecordError
-from pipelines.training.items import SUFFIXES, listed
-from studio.evaluation.metadata import read_rows, sample_of
-from studio.evaluation.metric import Sample
-from studio.evaluation.picture_set import Picture, PictureSet
-from studio.evaluation.shards import NOT_MADE, read_shards
-from studio.record import read_record
+from lora_loom.pipelines.errors import EvaluationError, RecordError
+from lora_loom.pipelines.training.items import SUFFIXES, listed
+from lora_loom.studio.evaluation.metadata import read_rows, sample_of
+from lora_loom.studio.evaluation.metric import Sample
+from lora_loom.studio.evaluation.picture_set import Picture, PictureSet
+from lora_loom.studio.evaluation.shards import NOT_MADE, read_shards
+from lora_loom.studio.record import read_record
 
 
 def read_pictures(path: Path) -> PictureSet:

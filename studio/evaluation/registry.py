@@ -11,11 +11,11 @@ from functools import cache
 from types import ModuleType
 from typing import TypeVar
 
-import studio.evaluation.extractors as extractors_package
-import studio.evaluation.metrics as metrics_package
-from pipelines.errors import EvaluationError
-from studio.evaluation.extractor import FeatureExtractor
-from studio.evaluation.metric import Metric
+import lora_loom.studio.evaluation.extractors as extractors_package
+import lora_loom.studio.evaluation.metrics as metrics_package
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.extractor import FeatureExtractor
+from lora_loom.studio.evaluation.metric import Metric
 
 Kind = TypeVar("Kind")
 

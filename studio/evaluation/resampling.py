@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from studio.results import wilson
+from lora_loom.studio.results import wilson
 
 RESAMPLES = 2_000
 SEED = 20_251_127  # of the resampling: the same values always give the same interval

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipelines.errors import EvaluationError
-from pipelines.training.items import SUFFIXES
-from studio.evaluation.metadata import parse_row, sample_of
-from studio.evaluation.picture_set import Picture, PictureSet
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.pipelines.training.items import SUFFIXES
+from lora_loom.studio.evaluation.metadata import parse_row, sample_of
+from lora_loom.studio.evaluation.picture_set import Picture, PictureSet
 
 NOT_MADE = "{} pictures were not made (rows with an error) and are not in any number"
 

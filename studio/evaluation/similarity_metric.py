@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from studio.evaluation.feature_metric import FeatureMetric
-from studio.evaluation.resampling import cluster_bootstrap
-from studio.evaluation.result import PerPicture, Result
-from studio.evaluation.vectors import unit
+from lora_loom.studio.evaluation.feature_metric import FeatureMetric
+from lora_loom.studio.evaluation.resampling import cluster_bootstrap
+from lora_loom.studio.evaluation.result import PerPicture, Result
+from lora_loom.studio.evaluation.vectors import unit
 
 COPIES = "highest for a copy of the reference: read it beside clip_score and nearest_training_image"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from studio.evaluation.extractor import FeatureExtractor
+from lora_loom.studio.evaluation.extractor import FeatureExtractor
 
 
 class TorchmetricsFeature(nn.Module):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pipelines.request import GenerationRequest
+from lora_loom.pipelines.request import GenerationRequest
 
 JobState = Literal["queued", "running", "done", "cancelled", "failed", "interrupted"]
 JobPhase = Literal["waiting", "loading", "drawing", "saving", "finished"]

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import LoomError, OutputError
-from pipelines.request import GenerationRequest
-from studio.jobs.job import ENDED, Job, JobState
+from lora_loom.pipelines.errors import LoomError, OutputError
+from lora_loom.pipelines.request import GenerationRequest
+from lora_loom.studio.jobs.job import ENDED, Job, JobState
 
 KEPT_JOBS = 200  # older ones that have ended are forgotten; their pictures stay
 SCHEMA = """

@@ -9,16 +9,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from pipelines.errors import CancelledError, LoomError
-from pipelines.request import GenerationRequest
-from studio.jobs.job import Job
-from studio.jobs.store import JobStore
+from lora_loom.pipelines.errors import CancelledError, LoomError
+from lora_loom.pipelines.request import GenerationRequest
+from lora_loom.studio.jobs.job import Job
+from lora_loom.studio.jobs.store import JobStore
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from pipelines.generate import StepProgress
-    from studio.session import Generation
+    from lora_loom.pipelines.generate import StepProgress
+    from lora_loom.studio.session import Generation
 
 PREVIEW_INTERVAL = 0.45  # seconds between preview pictures
 PREVIEW_SHARE = 0.15  # share of the time that drawing previews may take

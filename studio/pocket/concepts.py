@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from studio.pocket.world.captions import Drop, caption
-from studio.pocket.world.render import render
-from studio.pocket.world.scene import (
+from lora_loom.studio.pocket.world.captions import Drop, caption
+from lora_loom.studio.pocket.world.render import render
+from lora_loom.studio.pocket.world.scene import (
     HELD_ACCESSORIES,
     HELD_BACKGROUNDS,
     HELD_CHARACTERS,

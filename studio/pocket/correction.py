@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.errors import LoomError
+from lora_loom.pipelines.errors import LoomError
 
 RESAMPLES = 4000
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from pipelines.errors import LoomError
+from lora_loom.pipelines.errors import LoomError
 
 FOLDER = Path(__file__).parent / "encoder"
 WEIGHTS, CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
@@ -50,7 +50,7 @@ def encoder_tokens(texts: Sequence[str], context_length: int) -> torch.Tensor:
 
 @lru_cache(maxsize=1)
 def _tokenizer() -> Any:
-    from studio.pocket.build.tokenizer import new_tokenizer
+    from lora_loom.studio.pocket.build.tokenizer import new_tokenizer
 
     return new_tokenizer()
 
@@ -96,7 +96,7 @@ def load_encoder(folder: Path = FOLDER, device: str = "cpu") -> PocketEncoder:
         raise LoomError(
             f"no pocket encoder in {folder.name}",
             expected=f"{WEIGHTS} and {CONFIG}",
-            remedy="train one: python -m studio.pocket.build.encoder --work DIR",
+            remedy="train one: python -m lora_loom.studio.pocket.build.encoder --work DIR",
         )
     config = json.loads(about.read_text())["model_cfg"]
     model = new_model(config)

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipelines.errors import SettingError
-from pipelines.training.gate_data import GateItem
-from pipelines.training.items import TrainingItem
-from studio.pocket.compose.sets import sets_of
-from studio.pocket.concepts import CONCEPTS, concept_caption
-from studio.pocket.world.captions import Drop, caption
-from studio.pocket.world.render import render
-from studio.pocket.world.scene import Scene, sample_scene
+from lora_loom.pipelines.errors import SettingError
+from lora_loom.pipelines.training.gate_data import GateItem
+from lora_loom.pipelines.training.items import TrainingItem
+from lora_loom.studio.pocket.compose.sets import sets_of
+from lora_loom.studio.pocket.concepts import CONCEPTS, concept_caption
+from lora_loom.studio.pocket.world.captions import Drop, caption
+from lora_loom.studio.pocket.world.render import render
+from lora_loom.studio.pocket.world.scene import Scene, sample_scene
 
 _LEFT_OUT = {  # how often a caption is silent about a factor that no LoRA of the set brings
     "colour": 0.15,

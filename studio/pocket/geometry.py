@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from studio.pocket.world.palette import COLOURS, INK, WHITE, darker, lighter, mix, rgb
-from studio.pocket.world.render import render
-from studio.pocket.world.scene import FACTORS, HELD, Scene
+from lora_loom.studio.pocket.world.palette import COLOURS, INK, WHITE, darker, lighter, mix, rgb
+from lora_loom.studio.pocket.world.render import render
+from lora_loom.studio.pocket.world.scene import FACTORS, HELD, Scene
 
 SIDE = 64  # pixels at which shapes are compared
 NEAR = 22.0  # CIELAB distance up to which a pixel can belong to a colour

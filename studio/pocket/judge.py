@@ -20,8 +20,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from studio.pocket.classifiers import ARCHITECTURES
-from studio.pocket.world.scene import FACTORS, HELD
+from lora_loom.studio.pocket.classifiers import ARCHITECTURES
+from lora_loom.studio.pocket.world.scene import FACTORS, HELD
 
 OTHER = "other"
 JUDGED = ("subject", "colour", "texture", "accessory", "background", "style", "companion")

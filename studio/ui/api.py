@@ -10,13 +10,13 @@ from typing import Any
 import gradio as gr
 from gradio.events import api
 
-from pipelines.errors import LoomError, RequestError
-from pipelines.registry import methods
-from pipelines.request import GenerationRequest
-from studio.jobs.job import Job
-from studio.library import search
-from studio.settings_form import form
-from studio.ui.workspace import Workspace
+from lora_loom.pipelines.errors import LoomError, RequestError
+from lora_loom.pipelines.registry import methods
+from lora_loom.pipelines.request import GenerationRequest
+from lora_loom.studio.jobs.job import Job
+from lora_loom.studio.library import search
+from lora_loom.studio.settings_form import form
+from lora_loom.studio.ui.workspace import Workspace
 
 
 def add_endpoints(workspace: Workspace) -> None:

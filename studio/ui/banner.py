@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipelines.errors import LoomError
-from studio.ui.markup import button, text
+from lora_loom.pipelines.errors import LoomError
+from lora_loom.studio.ui.markup import button, text
 
 
 def error_banner(error: LoomError | Mapping[str, str]) -> str:

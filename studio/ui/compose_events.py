@@ -17,21 +17,21 @@ from typing import Any, cast
 
 import gradio as gr
 
-from pipelines.errors import LoomError
-from studio.jobs.job import Job
-from studio.record import GenerationRecord, read_record
-from studio.ui.banner import error_banner, notice_banner
-from studio.ui.compose_layout import ComposeLayout
-from studio.ui.compose_views import ComposeViews, Filters, Viewer
-from studio.ui.controls import MAX_URL, proportions_of
-from studio.ui.forecast_events import ForecastEvents
-from studio.ui.form import random_seed, read_draft, read_form, request_of_one, stack_of, write_form
-from studio.ui.gallery import restored_notice
-from studio.ui.recipes import RECIPES
-from studio.ui.stack import Strand, edited, read_stack, toggled, with_word, write_stack
-from studio.ui.undo import Past, differs, remembered
-from studio.ui.words_view import replaced
-from studio.ui.workspace import Workspace
+from lora_loom.pipelines.errors import LoomError
+from lora_loom.studio.jobs.job import Job
+from lora_loom.studio.record import GenerationRecord, read_record
+from lora_loom.studio.ui.banner import error_banner, notice_banner
+from lora_loom.studio.ui.compose_layout import ComposeLayout
+from lora_loom.studio.ui.compose_views import ComposeViews, Filters, Viewer
+from lora_loom.studio.ui.controls import MAX_URL, proportions_of
+from lora_loom.studio.ui.forecast_events import ForecastEvents
+from lora_loom.studio.ui.form import random_seed, read_draft, read_form, request_of_one, stack_of, write_form
+from lora_loom.studio.ui.gallery import restored_notice
+from lora_loom.studio.ui.recipes import RECIPES
+from lora_loom.studio.ui.stack import Strand, edited, read_stack, toggled, with_word, write_stack
+from lora_loom.studio.ui.undo import Past, differs, remembered
+from lora_loom.studio.ui.words_view import replaced
+from lora_loom.studio.ui.workspace import Workspace
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 IN_ORDER: dict[str, Any] = {**QUIET, "concurrency_id": "compose", "concurrency_limit": 1}

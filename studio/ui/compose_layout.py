@@ -7,16 +7,16 @@ from typing import Any
 
 import gradio as gr
 
-from studio.ui.form import DEFAULTS, SCHEDULERS
-from studio.ui.markup import ON_ACTION
-from studio.ui.method_form import MethodForm, build_method_form
+from lora_loom.studio.ui.form import DEFAULTS, SCHEDULERS
+from lora_loom.studio.ui.markup import ON_ACTION
+from lora_loom.studio.ui.method_form import MethodForm, build_method_form
 
 POLL_SECONDS = 0.4  # how often the page asks how far the picture is
 
 
 @dataclass(frozen=True)
 class ComposeLayout:
-    """The components of the tab; `controls` are the form's fields by the names that `studio.ui.form` uses."""
+    """The components of the tab; `controls` are the form's fields by the names that `lora_loom.studio.ui.form` uses."""
 
     controls: dict[str, Any]
     method: MethodForm

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from pipelines.registry import methods
-from studio.jobs.job import Job
-from studio.library import AdapterCard
-from studio.ui import gallery, shelf, stack, stage
-from studio.ui.recipes import recipes_view
-from studio.ui.stack import Strand
-from studio.ui.words_view import words_view
-from studio.ui.workspace import Workspace
+from lora_loom.pipelines.registry import methods
+from lora_loom.studio.jobs.job import Job
+from lora_loom.studio.library import AdapterCard
+from lora_loom.studio.ui import gallery, shelf, stack, stage
+from lora_loom.studio.ui.recipes import recipes_view
+from lora_loom.studio.ui.stack import Strand
+from lora_loom.studio.ui.words_view import words_view
+from lora_loom.studio.ui.workspace import Workspace
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pipelines.control import Curve, Region
-from pipelines.errors import RequestError
-from pipelines.request import AdapterChoice
-from studio.ui.markup import attributes, button, text
+from lora_loom.pipelines.control import Curve, Region
+from lora_loom.pipelines.errors import RequestError
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.studio.ui.markup import attributes, button, text
 
 Box = tuple[float, float, float, float]
 GROUPS = {

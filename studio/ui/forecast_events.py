@@ -8,12 +8,12 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.errors import LoomError
-from studio.forecasts import Forecasts, StackForecast
-from studio.ui.forecast_view import asking_view, failed_view, forecast_view, waiting_view
-from studio.ui.remedy import in_use, method_values, offered, remedied
-from studio.ui.stack import Strand, choices
-from studio.ui.workspace import Workspace
+from lora_loom.pipelines.errors import LoomError
+from lora_loom.studio.forecasts import Forecasts, StackForecast
+from lora_loom.studio.ui.forecast_view import asking_view, failed_view, forecast_view, waiting_view
+from lora_loom.studio.ui.remedy import in_use, method_values, offered, remedied
+from lora_loom.studio.ui.stack import Strand, choices
+from lora_loom.studio.ui.workspace import Workspace
 
 BESIDE: dict[str, Any] = {  # a queue of its own: no click waits for an examination
     "show_progress": "hidden",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from pipelines.compatibility.report import AdapterReport, PairReport, Remedy, Report
-from pipelines.registry import methods
-from studio.forecasts import StackForecast
-from studio.library import AdapterCard
-from studio.ui.markup import attributes, button, strand, text
-from studio.ui.remedy import PLAIN
+from lora_loom.pipelines.compatibility.report import AdapterReport, PairReport, Remedy, Report
+from lora_loom.pipelines.registry import methods
+from lora_loom.studio.forecasts import StackForecast
+from lora_loom.studio.library import AdapterCard
+from lora_loom.studio.ui.markup import attributes, button, strand, text
+from lora_loom.studio.ui.remedy import PLAIN
 
 MAX_PAIRS = 6  # sentences shown at once; the others fold
 DOMINANT = 1.5  # times an equal share of the change from which one is said to dominate

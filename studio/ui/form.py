@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pipelines.errors import RequestError, UnknownMethodError
-from pipelines.prompt_syntax import split_prompt
-from pipelines.registry import methods
-from pipelines.request import GenerationRequest
-from pipelines.schedulers import DEFAULT, DIFFUSION
-from studio.record import GenerationRecord
-from studio.settings_form import form
-from studio.ui.method_form import read_settings
-from studio.ui.stack import Strand, choices
+from lora_loom.pipelines.errors import RequestError, UnknownMethodError
+from lora_loom.pipelines.prompt_syntax import split_prompt
+from lora_loom.pipelines.registry import methods
+from lora_loom.pipelines.request import GenerationRequest
+from lora_loom.pipelines.schedulers import DEFAULT, DIFFUSION
+from lora_loom.studio.record import GenerationRecord
+from lora_loom.studio.settings_form import form
+from lora_loom.studio.ui.method_form import read_settings
+from lora_loom.studio.ui.stack import Strand, choices
 
 DEFAULTS: Mapping[str, Any] = {
     "prompt": "",

@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.errors import LoomError, OutputError
-from pipelines.registry import methods
-from studio.library import AdapterCard
-from studio.record import GenerationRecord, read_record
-from studio.ui.controls import summary
-from studio.ui.gate_view import gate_view
-from studio.ui.influence_view import influence_view
-from studio.ui.markup import attributes, button, facts, file_url, text
-from studio.ui.stage import duration
-from studio.ui.thumbnails import thumbnail
+from lora_loom.pipelines.errors import LoomError, OutputError
+from lora_loom.pipelines.registry import methods
+from lora_loom.studio.library import AdapterCard
+from lora_loom.studio.record import GenerationRecord, read_record
+from lora_loom.studio.ui.controls import summary
+from lora_loom.studio.ui.gate_view import gate_view
+from lora_loom.studio.ui.influence_view import influence_view
+from lora_loom.studio.ui.markup import attributes, button, facts, file_url, text
+from lora_loom.studio.ui.stage import duration
+from lora_loom.studio.ui.thumbnails import thumbnail
 
 PAGE = 24  # pictures shown before "Show more"
 THUMBNAIL_SIDE = 256  # pixels

@@ -7,9 +7,9 @@ import io
 from collections.abc import Mapping
 from itertools import groupby
 
-from pipelines.gating.heat_map import HeatMap
-from studio.library import AdapterCard
-from studio.ui.markup import attributes, text
+from lora_loom.pipelines.gating.heat_map import HeatMap
+from lora_loom.studio.library import AdapterCard
+from lora_loom.studio.ui.markup import attributes, text
 
 RED, NEUTRAL, BLUE = (186, 36, 52), (236, 234, 230), (38, 102, 172)  # a gate of 0, of 1, of 2 and more
 ABSENT = (0, 0, 0, 0)

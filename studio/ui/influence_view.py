@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from studio.library import AdapterCard
-from studio.record import GenerationRecord
-from studio.ui.markup import attributes, strand, text
+from lora_loom.studio.library import AdapterCard
+from lora_loom.studio.record import GenerationRecord
+from lora_loom.studio.ui.markup import attributes, strand, text
 
 NOTHING = 0.005  # share of the prediction up to which a LoRA did next to nothing
 MAX_SHOWN = 12

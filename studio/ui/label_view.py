@@ -9,11 +9,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from studio.evaluation.labels.questions import Question
-from studio.library import AdapterCard
-from studio.pocket.concepts import CONCEPTS
-from studio.ui.markup import attributes, button, strand, text
-from studio.ui.shelf import picture as preview
+from lora_loom.studio.evaluation.labels.questions import Question
+from lora_loom.studio.library import AdapterCard
+from lora_loom.studio.pocket.concepts import CONCEPTS
+from lora_loom.studio.ui.markup import attributes, button, strand, text
+from lora_loom.studio.ui.shelf import picture as preview
 
 MAX_SIDE = 768  # pixels of the picture that is shown
 

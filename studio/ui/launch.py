@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import RequestError
-from studio.library import AdapterLibrary
-from studio.session import Studio, library_roots
-from studio.ui.own_pages import LOOPBACK, OwnPagesOnly
+from lora_loom.pipelines.errors import RequestError
+from lora_loom.studio.library import AdapterLibrary
+from lora_loom.studio.session import Studio, library_roots
+from lora_loom.studio.ui.own_pages import LOOPBACK, OwnPagesOnly
 
 if TYPE_CHECKING:
-    from studio.ui.server import Server
-    from studio.ui.workspace import Workspace
+    from lora_loom.studio.ui.server import Server
+    from lora_loom.studio.ui.workspace import Workspace
 
 MAX_UPLOAD = "64mb"
 logger = logging.getLogger(__name__)
@@ -68,8 +68,8 @@ def launch(
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(studio.output_dir / ".loom" / "uploads")  # both are read at import
 
-    from studio.ui.server import Server
-    from studio.ui.workspace import Workspace
+    from lora_loom.studio.ui.server import Server
+    from lora_loom.studio.ui.workspace import Workspace
 
     workspace = Workspace.open(studio)
     try:
@@ -110,8 +110,8 @@ def application(workspace: Workspace, host: str, auth: Auth | None) -> Any:
     import gradio as gr
     from fastapi import FastAPI
 
-    from studio.ui.page import build_page
-    from studio.ui.theme import FAVICON, SCRIPT, STYLE_SHEET, theme
+    from lora_loom.studio.ui.page import build_page
+    from lora_loom.studio.ui.theme import FAVICON, SCRIPT, STYLE_SHEET, theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(OwnPagesOnly, loopback_only=host in LOOPBACK)

@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import gradio as gr
 
-from pipelines.errors import SettingError
-from pipelines.method import FusionMethod
-from pipelines.registry import methods
-from pipelines.request import SettingValue
-from studio.settings_form import FormField, form
-from studio.ui.markup import text
+from lora_loom.pipelines.errors import SettingError
+from lora_loom.pipelines.method import FusionMethod
+from lora_loom.pipelines.registry import methods
+from lora_loom.pipelines.request import SettingValue
+from lora_loom.studio.settings_form import FormField, form
+from lora_loom.studio.ui.markup import text
 
 DEFAULT_METHOD = "merge"
 FEW_SETTINGS = 2  # more are folded away, so that Generate stays in sight

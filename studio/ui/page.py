@@ -10,11 +10,11 @@ from pathlib import Path
 
 import gradio as gr
 
-from studio.ui import tabs as tabs_package
-from studio.ui.api import add_endpoints
-from studio.ui.markup import text
-from studio.ui.theme import LOGO
-from studio.ui.workspace import Workspace
+from lora_loom.studio.ui import tabs as tabs_package
+from lora_loom.studio.ui.api import add_endpoints
+from lora_loom.studio.ui.markup import text
+from lora_loom.studio.ui.theme import LOGO
+from lora_loom.studio.ui.workspace import Workspace
 
 UPLOADS_KEPT = 3_600  # seconds after which a dropped picture is forgotten
 

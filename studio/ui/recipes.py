@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from pipelines.request import AdapterChoice, GenerationRequest
-from studio.ui.markup import button, text
+from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
+from lora_loom.studio.ui.markup import button, text
 
 
 @dataclass(frozen=True)

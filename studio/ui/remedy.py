@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pipelines.compatibility.report import Remedy
-from pipelines.registry import methods
-from studio.forecasts import StackForecast
-from studio.settings_form import form
-from studio.ui.stack import Strand
+from lora_loom.pipelines.compatibility.report import Remedy
+from lora_loom.pipelines.registry import methods
+from lora_loom.studio.forecasts import StackForecast
+from lora_loom.studio.settings_form import form
+from lora_loom.studio.ui.stack import Strand
 
 PLAIN = "merge"  # remedies that only change strengths name it; they hold for whatever method is chosen
 

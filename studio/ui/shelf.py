@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from studio.library import AdapterCard, categories, search
-from studio.ui.markup import attributes, button, chip, file_url, strand, text
-from studio.ui.thumbnails import thumbnail
+from lora_loom.studio.library import AdapterCard, categories, search
+from lora_loom.studio.ui.markup import attributes, button, chip, file_url, strand, text
+from lora_loom.studio.ui.thumbnails import thumbnail
 
 PAGE = 48  # cards shown before "Show more"
 PREVIEW_SIDE = 256  # pixels

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import LoomError
-from pipelines.request import MAX_ABSOLUTE_STRENGTH, MAX_ADAPTERS, AdapterChoice
-from studio.library import AdapterCard
-from studio.ui.controls import ACTIONS, edited_control, fold, summary
-from studio.ui.markup import attributes, button, strand, text
-from studio.ui.shelf import picture
+from lora_loom.pipelines.errors import LoomError
+from lora_loom.pipelines.request import MAX_ABSOLUTE_STRENGTH, MAX_ADAPTERS, AdapterChoice
+from lora_loom.studio.library import AdapterCard
+from lora_loom.studio.ui.controls import ACTIONS, edited_control, fold, summary
+from lora_loom.studio.ui.markup import attributes, button, strand, text
+from lora_loom.studio.ui.shelf import picture
 
 SLIDER = (0.0, 2.0, 0.05)  # range and step of the slider; the number beside it takes any strength
 MAX_NAME = 512

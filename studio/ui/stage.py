@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pipelines.registry import methods
-from studio.jobs.job import Job
-from studio.ui.markup import attributes, button, file_url, text
+from lora_loom.pipelines.registry import methods
+from lora_loom.studio.jobs.job import Job
+from lora_loom.studio.ui.markup import attributes, button, file_url, text
 
 
 def stage(job: Job | None, *, preview: bytes | None, waiting: int, picture_path: Callable[[str], Path | None]) -> str:

@@ -7,7 +7,7 @@ import logging
 import warnings
 from pathlib import Path
 
-from pipelines.atomic_file import atomic_file
+from lora_loom.pipelines.atomic_file import atomic_file
 
 MAX_FILE_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000

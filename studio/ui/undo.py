@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from studio.ui.stack import Strand
+from lora_loom.studio.ui.stack import Strand
 
 MOST = 50  # changes that can be taken back
 

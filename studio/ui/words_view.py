@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from studio.ui.markup import button, text
-from studio.words import UnknownWord
+from lora_loom.studio.ui.markup import button, text
+from lora_loom.studio.words import UnknownWord
 
 MAX_SHOWN = 6
 

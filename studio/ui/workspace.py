@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from studio.jobs.store import JobStore
-from studio.jobs.worker import JobWorker
-from studio.session import Studio
-from studio.ui.gallery import Gallery
+from lora_loom.studio.jobs.store import JobStore
+from lora_loom.studio.jobs.worker import JobWorker
+from lora_loom.studio.session import Studio
+from lora_loom.studio.ui.gallery import Gallery
 
 STATE_FOLDER = ".loom"  # inside the output folder: jobs/ is never served, thumbnails/ is
 

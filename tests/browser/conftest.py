@@ -12,10 +12,10 @@ import time
 import pytest
 from _pytest.runner import runtestprotocol
 
-from pipelines import registry
-from studio.session import Studio
-from studio.ui import launch as launch_module
-from studio.ui.launch import launch
+from lora_loom.pipelines import registry
+from lora_loom.studio.session import Studio
+from lora_loom.studio.ui import launch as launch_module
+from lora_loom.studio.ui.launch import launch
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 QUIET = (

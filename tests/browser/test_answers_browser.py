@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from studio.ui.theme import SCRIPT
+from lora_loom.studio.ui.theme import SCRIPT
 
 pytestmark = pytest.mark.browser
 

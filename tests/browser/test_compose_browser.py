@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from pipelines.registry import methods
-from pipelines.request import AdapterChoice, GenerationRequest
-from studio.record import read_record
+from lora_loom.pipelines.registry import methods
+from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
+from lora_loom.studio.record import read_record
 
 pytestmark = [
     pytest.mark.browser,

@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from studio.evaluation.labels.book import LabelBook
+from lora_loom.studio.evaluation.labels.book import LabelBook
 
 pytestmark = [
     pytest.mark.browser,

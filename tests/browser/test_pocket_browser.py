@@ -4,9 +4,9 @@ import gc
 
 import pytest
 
-from studio.record import read_record
-from studio.ui.launch import launch
-from studio.ui.recipes import RECIPES
+from lora_loom.studio.record import read_record
+from lora_loom.studio.ui.launch import launch
+from lora_loom.studio.ui.recipes import RECIPES
 
 pytestmark = [
     pytest.mark.browser,

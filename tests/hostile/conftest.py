@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.adapters.target import BaseTarget
+from lora_loom.pipelines.adapters.target import BaseTarget
 
 SAMPLE = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "BOOL": 1}

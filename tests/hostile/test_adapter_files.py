@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from pipelines.adapters.limits import Limits
-from pipelines.adapters.load import inspect_adapter, load_adapter
-from pipelines.adapters.safetensors_file import read_header
-from pipelines.errors import AdapterFileError, AdapterMatchError, LoomError
+from lora_loom.pipelines.adapters.limits import Limits
+from lora_loom.pipelines.adapters.load import inspect_adapter, load_adapter
+from lora_loom.pipelines.adapters.safetensors_file import read_header
+from lora_loom.pipelines.errors import AdapterFileError, AdapterMatchError, LoomError
 
 
 @pytest.fixture

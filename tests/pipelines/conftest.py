@@ -293,8 +293,8 @@ def three_loras(pipes, lora_tensors):
 @pytest.fixture(scope="session")
 def three_adapters(pipes, three_loras):
     """The same three, loaded as adapters."""
-    from pipelines.adapters.load import load_adapter
-    from pipelines.adapters.target import BaseTarget
+    from lora_loom.pipelines.adapters.load import load_adapter
+    from lora_loom.pipelines.adapters.target import BaseTarget
 
     made = {}
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipelines.arbitration import Arbitration, flatness
+from lora_loom.pipelines.arbitration import Arbitration, flatness
 
 SIDE = 8
 

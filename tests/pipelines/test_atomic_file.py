@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from pipelines.atomic_file import atomic_file
-from pipelines.errors import OutputError
+from lora_loom.pipelines.atomic_file import atomic_file
+from lora_loom.pipelines.errors import OutputError
 
 
 def test_the_file_appears_at_the_end_and_folders_are_made(tmp_path):

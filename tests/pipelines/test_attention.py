@@ -8,8 +8,8 @@ import torch
 from diffusers import SD3Transformer2DModel, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnAddedKVProcessor, AttnProcessor, AttnProcessor2_0
 
-from pipelines.attention import use_attention
-from pipelines.errors import RequestError
+from lora_loom.pipelines.attention import use_attention
+from lora_loom.pipelines.errors import RequestError
 
 
 @pytest.fixture

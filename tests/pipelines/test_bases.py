@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipelines.bases import named_bases, pipeline_class_of, resolve_base
-from pipelines.errors import BaseModelError
+from lora_loom.pipelines.bases import named_bases, pipeline_class_of, resolve_base
+from lora_loom.pipelines.errors import BaseModelError
 
 
 def test_an_installed_name_comes_first(monkeypatch, tmp_path):
@@ -17,7 +17,7 @@ def test_an_installed_name_comes_first(monkeypatch, tmp_path):
         def load(self):
             return lambda: tmp_path
 
-    monkeypatch.setattr("pipelines.bases.entry_points", lambda group: [Entry()])
+    monkeypatch.setattr("lora_loom.pipelines.bases.entry_points", lambda group: [Entry()])
     assert list(named_bases()) == ["tiny"]
     assert resolve_base("tiny") == str(tmp_path)
     with pytest.raises(BaseModelError, match="Did you mean 'tiny'"):

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from pipelines.calibrate import STRENGTHS, Response, measured_response
-from pipelines.methods.merge import Merge
-from pipelines.request import AdapterChoice
-from pipelines.response import fitted
-from pipelines.runtime.fused import fused
+from lora_loom.pipelines.calibrate import STRENGTHS, Response, measured_response
+from lora_loom.pipelines.methods.merge import Merge
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.response import fitted
+from lora_loom.pipelines.runtime.fused import fused
 
 PROMPTS = ["a red cat", "a blue dog", "a house"]
 

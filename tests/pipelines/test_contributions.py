@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipelines.contributions import (
+from lora_loom.pipelines.contributions import (
     at_places,
     conditional_half,
     contribution_plan,
@@ -12,8 +12,8 @@ from pipelines.contributions import (
     for_both_halves,
     smoothed,
 )
-from pipelines.plan import Predictions, StepState
-from pipelines.request import AdapterChoice
+from lora_loom.pipelines.plan import Predictions, StepState
+from lora_loom.pipelines.request import AdapterChoice
 
 
 def predictions(noise_preds, **more):

@@ -6,16 +6,16 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.control import Region
-from pipelines.errors import RequestError
-from pipelines.methods.composite import Composite
-from pipelines.methods.merge import Merge
-from pipelines.methods.switch import Switch
-from pipelines.plan import Predictions, StepState
-from pipelines.registry import create, methods
-from pipelines.request import AdapterChoice
-from pipelines.runtime.fused import fused
-from pipelines.runtime.rules import LayerRule
+from lora_loom.pipelines.control import Region
+from lora_loom.pipelines.errors import RequestError
+from lora_loom.pipelines.methods.composite import Composite
+from lora_loom.pipelines.methods.merge import Merge
+from lora_loom.pipelines.methods.switch import Switch
+from lora_loom.pipelines.plan import Predictions, StepState
+from lora_loom.pipelines.registry import create, methods
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.runtime.fused import fused
+from lora_loom.pipelines.runtime.rules import LayerRule
 
 STRENGTHS = {"fox": 0.8, "ink": 0.5, "fog": 1.2}
 LEFT = (0.0, 0.0, 0.5, 1.0)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import errors
-from pipelines.errors import AdapterFileError, CancelledError, LoomError, RequestError
+from lora_loom.pipelines import errors
+from lora_loom.pipelines.errors import AdapterFileError, CancelledError, LoomError, RequestError
 
 KINDS = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, LoomError)]
 

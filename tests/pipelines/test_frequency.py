@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from pipelines import frequency
-from pipelines.frequency import FrequencyProfile, bands, profile_of, sets_of
+from lora_loom.pipelines import frequency
+from lora_loom.pipelines.frequency import FrequencyProfile, bands, profile_of, sets_of
 
 BROAD = FrequencyProfile((0.1, 0.9), (4.0, 8.0), (1.0, 1.0))
 FINE = FrequencyProfile((0.1, 0.9), (1.0, 1.0), (3.0, 5.0))

@@ -6,17 +6,17 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionImg2ImgPipeline
 
-import pipelines
-from pipelines.errors import BaseModelError, UnknownMethodError
-from pipelines.families import (
+from lora_loom import pipelines
+from lora_loom.pipelines.errors import BaseModelError, UnknownMethodError
+from lora_loom.pipelines.families import (
     FluxFusionPipeline,
     FusionPipeline,
     StableDiffusion3FusionPipeline,
     StableDiffusionFusionPipeline,
     StableDiffusionXLFusionPipeline,
 )
-from pipelines.methods.switch import Switch
-from pipelines.runtime.fused import fused
+from lora_loom.pipelines.methods.switch import Switch
+from lora_loom.pipelines.runtime.fused import fused
 
 CLASSES = {
     "sd15": StableDiffusionFusionPipeline,

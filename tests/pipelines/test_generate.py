@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines import generate as generate_module
-from pipelines.errors import CancelledError, RequestError, UnknownAdapterError
-from pipelines.families import FusionPipeline
-from pipelines.generate import generate, generate_batch, preview
-from pipelines.request import AdapterChoice, GenerationRequest
+from lora_loom.pipelines import generate as generate_module
+from lora_loom.pipelines.errors import CancelledError, RequestError, UnknownAdapterError
+from lora_loom.pipelines.families import FusionPipeline
+from lora_loom.pipelines.generate import generate, generate_batch, preview
+from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
 
 REQUEST = GenerationRequest(
     "a red cat",

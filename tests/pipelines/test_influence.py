@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.influence import Influence, probe_points
+from lora_loom.pipelines.influence import Influence, probe_points
 
 
 def test_the_overall_share_is_the_mean_over_all_steps():

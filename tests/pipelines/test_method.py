@@ -5,11 +5,11 @@ from typing import ClassVar, Literal
 
 import pytest
 
-from pipelines.errors import RequestError, SettingError
-from pipelines.method import FusionMethod
-from pipelines.plan import base_plan
-from pipelines.registry import methods
-from pipelines.request import AdapterChoice
+from lora_loom.pipelines.errors import RequestError, SettingError
+from lora_loom.pipelines.method import FusionMethod
+from lora_loom.pipelines.plan import base_plan
+from lora_loom.pipelines.registry import methods
+from lora_loom.pipelines.request import AdapterChoice
 
 
 @dataclass(frozen=True)

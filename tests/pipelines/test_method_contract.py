@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pipelines.plan import StepState
-from pipelines.registry import create, methods
-from pipelines.request import AdapterChoice, GenerationRequest
-from pipelines.runtime.fused import fused
+from lora_loom.pipelines.plan import StepState
+from lora_loom.pipelines.registry import create, methods
+from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
+from lora_loom.pipelines.runtime.fused import fused
 
 STRENGTHS = {"fox": 0.8, "ink": 0.5, "fog": 1.2}
 QUICK_SETTINGS = {"switch": {"switch_every": 1}}  # settings that let a three-step run show what a method does

@@ -2,7 +2,7 @@
 
 import torch
 
-from pipelines.plan import Pass, Predictions, base_plan, weighted_mean
+from lora_loom.pipelines.plan import Pass, Predictions, base_plan, weighted_mean
 
 
 def mean_of(noise_preds, weights):

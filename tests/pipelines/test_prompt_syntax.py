@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipelines.errors import RequestError
-from pipelines.prompt_syntax import parse_choice, split_prompt
-from pipelines.request import AdapterChoice
+from lora_loom.pipelines.errors import RequestError
+from lora_loom.pipelines.prompt_syntax import parse_choice, split_prompt
+from lora_loom.pipelines.request import AdapterChoice
 
 
 @pytest.mark.parametrize(

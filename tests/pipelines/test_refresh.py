@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipelines.errors import SettingError
-from pipelines.refresh import affordable, evenly, published, rhythmically, rotation
+from lora_loom.pipelines.errors import SettingError
+from lora_loom.pipelines.refresh import affordable, evenly, published, rhythmically, rotation
 
 
 def cost(turns, n, share, reference):

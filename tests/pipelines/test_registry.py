@@ -5,10 +5,10 @@ import types
 
 import pytest
 
-from pipelines.errors import SettingError, UnknownMethodError
-from pipelines.methods import merge
-from pipelines.methods.switch import Switch
-from pipelines.registry import collect, create, methods, parsed
+from lora_loom.pipelines.errors import SettingError, UnknownMethodError
+from lora_loom.pipelines.methods import merge
+from lora_loom.pipelines.methods.switch import Switch
+from lora_loom.pipelines.registry import collect, create, methods, parsed
 
 
 def test_every_file_of_the_folder_is_found():
@@ -17,9 +17,9 @@ def test_every_file_of_the_folder_is_found():
 
 
 def test_a_name_taken_twice_names_both_files(tmp_path):
-    other = types.ModuleType("pipelines.methods.other")
+    other = types.ModuleType("lora_loom.pipelines.methods.other")
     code = compile(
-        "from dataclasses import dataclass\nfrom pipelines.methods.merge import Merge as _Merge\n"
+        "from dataclasses import dataclass\nfrom lora_loom.pipelines.methods.merge import Merge as _Merge\n"
         "@dataclass(frozen=True)\nclass Other(_Merge):\n    pass\n",
         str(tmp_path / "other.py"),
         "exec",

@@ -5,8 +5,8 @@ import pickle
 
 import pytest
 
-from pipelines.errors import RequestError, SettingError
-from pipelines.request import AdapterChoice, GenerationRequest
+from lora_loom.pipelines.errors import RequestError, SettingError
+from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
 
 FULL = GenerationRequest(
     prompt="a fox, 狐 🦊",

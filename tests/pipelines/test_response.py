@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from pipelines.errors import AdapterFileError
-from pipelines.response import ResponseCurve, fitted
+from lora_loom.pipelines.errors import AdapterFileError
+from lora_loom.pipelines.response import ResponseCurve, fitted
 
 STRENGTHS = tuple(k / 4 for k in range(7))
 SIGMOID = (0.0, 0.02, 0.2, 0.75, 1.0, 1.05, 1.05)

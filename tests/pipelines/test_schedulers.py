@@ -4,8 +4,8 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
-from pipelines import schedulers
-from pipelines.errors import RequestError
+from lora_loom.pipelines import schedulers
+from lora_loom.pipelines.errors import RequestError
 
 
 @pytest.mark.parametrize("name", ["ddim", "dpm++", "euler", "heun", "unipc"])

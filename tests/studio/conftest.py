@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from pipelines.errors import CancelledError
-from studio.library import AdapterLibrary
-from studio.record import GenerationRecord, save_png
-from studio.session import Generation, Studio
+from lora_loom.pipelines.errors import CancelledError
+from lora_loom.studio.library import AdapterLibrary
+from lora_loom.studio.record import GenerationRecord, save_png
+from lora_loom.studio.session import Generation, Studio
 
 
 class QuickStudio(Studio):

@@ -3,8 +3,8 @@
 import json
 import re
 
-from pipelines.request import AdapterChoice, GenerationRequest
-from studio.a1111 import parameters
+from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
+from lora_loom.studio.a1111 import parameters
 
 # The pattern of A1111's generation_parameters_copypaste.py, re_param.
 PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')

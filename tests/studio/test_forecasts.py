@@ -4,11 +4,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipelines.request import AdapterChoice
-from studio import forecasts as forecasts_module
-from studio.forecasts import Forecasts
-from studio.library import AdapterLibrary
-from studio.session import Studio
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.studio import forecasts as forecasts_module
+from lora_loom.studio.forecasts import Forecasts
+from lora_loom.studio.library import AdapterLibrary
+from lora_loom.studio.session import Studio
 
 PATH = "unet.down_blocks.1.attentions.0.transformer_blocks.0"
 

@@ -3,9 +3,9 @@
 import pytest
 from PIL import Image
 
-from pipelines.errors import RequestError
-from pipelines.gating.heat_map import HeatMap
-from studio.heat_plot import save_heat_plot
+from lora_loom.pipelines.errors import RequestError
+from lora_loom.pipelines.gating.heat_map import HeatMap
+from lora_loom.studio.heat_plot import save_heat_plot
 
 HEAT = HeatMap(
     gate="loud",

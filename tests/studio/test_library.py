@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from pipelines.errors import AdapterFileError, UnknownAdapterError
-from studio import library as library_module
-from studio.library import AdapterLibrary, categories, search
+from lora_loom.pipelines.errors import AdapterFileError, UnknownAdapterError
+from lora_loom.studio import library as library_module
+from lora_loom.studio.library import AdapterLibrary, categories, search
 
 
 @pytest.fixture

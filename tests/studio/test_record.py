@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from pipelines.errors import OutputError, RecordError
-from pipelines.gating.heat_map import HeatMap
-from pipelines.request import AdapterChoice, GenerationRequest
-from studio.png_text import MAX_TEXT_BYTES, SIGNATURE
-from studio.record import GenerationRecord, read_record, save_png
+from lora_loom.pipelines.errors import OutputError, RecordError
+from lora_loom.pipelines.gating.heat_map import HeatMap
+from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
+from lora_loom.studio.png_text import MAX_TEXT_BYTES, SIGNATURE
+from lora_loom.studio.record import GenerationRecord, read_record, save_png
 
 REQUEST = GenerationRequest(
     'a fox, 狐 "quoted"\nsecond line',

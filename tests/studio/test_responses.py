@@ -2,11 +2,11 @@
 
 import pytest
 
-from pipelines.errors import AdapterFileError, RequestError
-from pipelines.request import AdapterChoice
-from pipelines.response import ResponseCurve
-from studio.library import AdapterLibrary
-from studio.responses import by_effect, curve_of, curve_path, save_curve
+from lora_loom.pipelines.errors import AdapterFileError, RequestError
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.response import ResponseCurve
+from lora_loom.studio.library import AdapterLibrary
+from lora_loom.studio.responses import by_effect, curve_of, curve_path, save_curve
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from studio import results
-from studio.results import proportion, wilson, write_results
+from lora_loom.studio import results
+from lora_loom.studio.results import proportion, wilson, write_results
 
 
 def test_wilson_known_value() -> None:

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from pipelines.errors import (
+from lora_loom.pipelines.errors import (
     AdapterFileError,
     AdapterMatchError,
     BaseModelError,
@@ -17,11 +17,11 @@ from pipelines.errors import (
     UnknownAdapterError,
     UnknownMethodError,
 )
-from pipelines.registry import methods
-from pipelines.request import AdapterChoice, GenerationRequest
-from studio.library import AdapterLibrary
-from studio.record import read_record
-from studio.session import Studio, contents_revision, library_roots
+from lora_loom.pipelines.registry import methods
+from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
+from lora_loom.studio.library import AdapterLibrary
+from lora_loom.studio.record import read_record
+from lora_loom.studio.session import Studio, contents_revision, library_roots
 
 TWO = (AdapterChoice("owlet", 1.0), AdapterChoice("crown", 0.8))
 
@@ -70,8 +70,8 @@ def test_every_method_draws_saves_and_draws_the_same_again(studio, method):
 
 
 def test_a_learned_gate_comes_with_its_map(studio, tmp_path):
-    from pipelines.gating.gate_file import new_gate, save_gate
-    from pipelines.gating.layer_map import LayerMap
+    from lora_loom.pipelines.gating.gate_file import new_gate, save_gate
+    from lora_loom.pipelines.gating.layer_map import LayerMap
 
     gate = new_gate("rank", LayerMap.of(studio.pipeline.unet), 16, hidden=8)
     save_gate(tmp_path / "new.safetensors", gate, base="tiny", family="pocket")
@@ -199,7 +199,7 @@ def test_a_record_of_another_base_is_a_difference(studio):
 
 
 def test_loras_stay_loaded_until_their_file_changes(studio, monkeypatch):
-    import pipelines.adapters.load as load
+    import lora_loom.pipelines.adapters.load as load
 
     loaded = []
     original = load.load_adapter

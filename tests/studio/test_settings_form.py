@@ -5,9 +5,9 @@ from typing import ClassVar, Literal
 
 import pytest
 
-from pipelines.method import FusionMethod
-from pipelines.registry import methods
-from studio.settings_form import FormField, form
+from lora_loom.pipelines.method import FusionMethod
+from lora_loom.pipelines.registry import methods
+from lora_loom.studio.settings_form import FormField, form
 
 
 @dataclass(frozen=True)

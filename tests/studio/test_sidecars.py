@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from studio.sidecars import MAX_DESCRIPTION, MAX_TRIGGERS, clean_text, find_preview, read_notes
+from lora_loom.studio.sidecars import MAX_DESCRIPTION, MAX_TRIGGERS, clean_text, find_preview, read_notes
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipelines.errors import BaseModelError
-from studio.words import Vocabulary
+from lora_loom.pipelines.errors import BaseModelError
+from lora_loom.studio.words import Vocabulary
 
 
 @pytest.fixture(scope="module")

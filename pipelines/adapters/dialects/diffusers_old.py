@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import cast
 
-from pipelines.adapters.dialects import peft
-from pipelines.adapters.file_keys import FileModule, ParsedKeys
-from pipelines.adapters.target import TEXT_ENCODERS, BaseTarget
+from lora_loom.pipelines.adapters.dialects import peft
+from lora_loom.pipelines.adapters.file_keys import FileModule, ParsedKeys
+from lora_loom.pipelines.adapters.target import TEXT_ENCODERS, BaseTarget
 
 NAME = "diffusers-old"
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from pipelines.adapters.file_keys import ParsedKeys, group_modules
-from pipelines.adapters.places import Place
-from pipelines.adapters.target import BaseTarget
+from lora_loom.pipelines.adapters.file_keys import ParsedKeys, group_modules
+from lora_loom.pipelines.adapters.places import Place
+from lora_loom.pipelines.adapters.target import BaseTarget
 
 NAME = "xlabs"
 

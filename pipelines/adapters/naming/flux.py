@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipelines.adapters.naming.fused import Names, fused, halves_swapped, plain
-from pipelines.adapters.places import ModuleShape
+from lora_loom.pipelines.adapters.naming.fused import Names, fused, halves_swapped, plain
+from lora_loom.pipelines.adapters.places import ModuleShape
 
 _OUTSIDE_BLOCKS = {
     "img_in": "x_embedder",

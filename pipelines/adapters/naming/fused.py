@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from pipelines.adapters.places import ModuleShape, Place
+from lora_loom.pipelines.adapters.places import ModuleShape, Place
 
 Names = dict[str, tuple[Place, ...]]
 

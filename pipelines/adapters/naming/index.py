@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipelines.adapters.naming.flux import flux_names
-from pipelines.adapters.naming.mmdit import mmdit_names
-from pipelines.adapters.naming.sgm import sgm_names
-from pipelines.adapters.places import ModuleShape, Place
+from lora_loom.pipelines.adapters.naming.flux import flux_names
+from lora_loom.pipelines.adapters.naming.mmdit import mmdit_names
+from lora_loom.pipelines.adapters.naming.sgm import sgm_names
+from lora_loom.pipelines.adapters.places import ModuleShape, Place
 
 Names = dict[str, tuple[Place, ...]]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from pipelines.adapters.places import ModuleShape, Place
+from lora_loom.pipelines.adapters.places import ModuleShape, Place
 
 _IN_RESNET = {
     "conv1": "in_layers.2",

@@ -5,9 +5,9 @@ import importlib
 for name in (
     "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
     "transformers.models.clip.modeling_clip",
-    "pipelines.families",
-    "pipelines.generate",
-    "studio.batch.worker",
-    "studio.session",
+    "lora_loom.pipelines.families",
+    "lora_loom.pipelines.generate",
+    "lora_loom.studio.batch.worker",
+    "lora_loom.studio.session",
 ):
     importlib.import_module(name)

@@ -14,10 +14,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import BatchError, LoomError
-from studio.batch.folder import Batch, open_batch
-from studio.batch.progress import Progress, ProgressReader
-from studio.batch.worker import WorkerOptions
+from lora_loom.pipelines.errors import BatchError, LoomError
+from lora_loom.studio.batch.folder import Batch, open_batch
+from lora_loom.studio.batch.progress import Progress, ProgressReader
+from lora_loom.studio.batch.worker import WorkerOptions
 
 TICK_SECONDS = 0.5
 FRUITLESS_DEATHS = 10  # of workers, and 4 more of each, without a picture done in between: then the run gives up
@@ -120,7 +120,7 @@ class _Run:
 
 def _work(folder: str, options: WorkerOptions, pipe: Connection) -> None:
     """A worker process: it ends when all is done, on SIGTERM, or when the process that started it is gone."""
-    from studio.batch.engines.process import work_until
+    from lora_loom.studio.batch.engines.process import work_until
 
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -153,7 +153,7 @@ def _context() -> Any:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["studio.batch.engines.imports"])
+    context.set_forkserver_preload(["lora_loom.studio.batch.engines.imports"])
     return context
 
 

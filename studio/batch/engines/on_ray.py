@@ -18,13 +18,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipelines import errors
-from pipelines.errors import BatchError, LoomError
-from studio.batch.drawing import device_is_broken
-from studio.batch.folder import Batch, open_batch
-from studio.batch.layouts import layout_of
-from studio.batch.progress import Progress, ProgressReader
-from studio.batch.worker import POLL_SECONDS, Worker, WorkerOptions, open_studio
+from lora_loom.pipelines import errors
+from lora_loom.pipelines.errors import BatchError, LoomError
+from lora_loom.studio.batch.drawing import device_is_broken
+from lora_loom.studio.batch.folder import Batch, open_batch
+from lora_loom.studio.batch.layouts import layout_of
+from lora_loom.studio.batch.progress import Progress, ProgressReader
+from lora_loom.studio.batch.worker import POLL_SECONDS, Worker, WorkerOptions, open_studio
 
 TICK_SECONDS = 1.0
 
@@ -66,7 +66,7 @@ class ShardDrawer:
     def __init__(self, folder: str, options: WorkerOptions, stop_file: str) -> None:
         import torch
 
-        from studio.batch.engines.process import quiet
+        from lora_loom.studio.batch.engines.process import quiet
 
         quiet()
         torch.set_num_threads(1)

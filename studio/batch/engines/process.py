@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
-from studio.batch.folder import Batch
-from studio.batch.worker import Worker, WorkerOptions, open_studio
+from lora_loom.studio.batch.folder import Batch
+from lora_loom.studio.batch.worker import Worker, WorkerOptions, open_studio
 
 
 def work_until(batch: Batch, options: WorkerOptions, stop: Callable[[], bool]) -> None:

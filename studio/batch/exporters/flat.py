@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from studio.batch.exporter import Exporter
-from studio.batch.rows import Row
+from lora_loom.studio.batch.exporter import Exporter
+from lora_loom.studio.batch.rows import Row
 
 
 def write(rows: Sequence[Row], png: Callable[[Row], bytes], out: Path) -> None:

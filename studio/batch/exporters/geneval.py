@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipelines.errors import BatchError
-from studio.batch.exporter import Exporter
-from studio.batch.rows import Row
+from lora_loom.pipelines.errors import BatchError
+from lora_loom.studio.batch.exporter import Exporter
+from lora_loom.studio.batch.rows import Row
 
 
 def write(rows: Sequence[Row], png: Callable[[Row], bytes], out: Path) -> None:

@@ -6,8 +6,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from studio.batch.folder import Batch
-    from studio.batch.layouts.layout import Layout
+    from lora_loom.studio.batch.folder import Batch
+    from lora_loom.studio.batch.layouts.layout import Layout
 
 
 def layout_of(batch: Batch) -> Layout:

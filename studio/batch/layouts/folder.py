@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from studio.batch.folder import Batch
-from studio.batch.layouts.layout import Layout
-from studio.batch.picture import Picture
-from studio.batch.rows import Row
+from lora_loom.studio.batch.folder import Batch
+from lora_loom.studio.batch.layouts.layout import Layout
+from lora_loom.studio.batch.picture import Picture
+from lora_loom.studio.batch.rows import Row
 
 
 class LooseFiles(Layout):

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from pipelines.atomic_file import atomic_file
-from pipelines.errors import OutputError, RecordError
-from studio.batch.folder import Batch
-from studio.batch.picture import Picture
-from studio.batch.put import put_new
-from studio.batch.rows import Row, planned_row, read_row
+from lora_loom.pipelines.atomic_file import atomic_file
+from lora_loom.pipelines.errors import OutputError, RecordError
+from lora_loom.studio.batch.folder import Batch
+from lora_loom.studio.batch.picture import Picture
+from lora_loom.studio.batch.put import put_new
+from lora_loom.studio.batch.rows import Row, planned_row, read_row
 
 ABANDONED_SECONDS = 3600.0  # a file without its name that is so old belongs to nobody any more
 

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from studio.batch.folder import Batch
-from studio.batch.layouts.layout import Layout
-from studio.batch.picture import Picture
-from studio.batch.put import put_new
-from studio.batch.rows import Row
+from lora_loom.studio.batch.folder import Batch
+from lora_loom.studio.batch.layouts.layout import Layout
+from lora_loom.studio.batch.picture import Picture
+from lora_loom.studio.batch.put import put_new
+from lora_loom.studio.batch.rows import Row
 
 
 class TarShards(Layout):

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from studio.batch.prompts import formats as formats_package
+from lora_loom.studio.batch.prompts import formats as formats_package
 
 # A line or row number, counted from 1, with the values by column, or with what is wrong.
 RawRow: TypeAlias = "tuple[int, dict[str, Any] | str]"

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.errors import RequestError
-from pipelines.prompt_syntax import parse_choice, split_prompt
-from pipelines.request import MAX_IMAGES, MAX_SEED, AdapterChoice
+from lora_loom.pipelines.errors import RequestError
+from lora_loom.pipelines.prompt_syntax import parse_choice, split_prompt
+from lora_loom.pipelines.request import MAX_IMAGES, MAX_SEED, AdapterChoice
 
 SHORT = {"steps": "num_inference_steps", "guidance": "guidance_scale", "samples": "n", "negative": "negative_prompt"}
 REQUEST_COLUMNS = (

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import LoomError, SuiteError
-from studio.batch.prompts.prompt_format import PromptFormat, RawRow, prompt_formats
-from studio.batch.prompts.prompt_row import PromptRow, prompt_row
+from lora_loom.pipelines.errors import LoomError, SuiteError
+from lora_loom.studio.batch.prompts.prompt_format import PromptFormat, RawRow, prompt_formats
+from lora_loom.studio.batch.prompts.prompt_row import PromptRow, prompt_row
 
 MAX_SHOWN = 10  # bad rows in one error
 

@@ -14,26 +14,26 @@ from typing import Any
 
 import torch
 
-from pipelines.adapters.load import BaseTarget, load_adapter
-from pipelines.errors import LoomError
-from pipelines.families import FusionPipeline
-from pipelines.registry import create
-from pipelines.request import AdapterChoice
-from pipelines.runtime.fused import fused
-from studio.batch.engines.process import quiet
-from studio.batch.folder import Batch
-from studio.batch.layouts.layout import shard_rows
-from studio.batch.picture import Picture
-from studio.batch.plan import plan_batch
-from studio.batch.prompts.reading import PromptSource
-from studio.batch.shards import AT_LEAST, SHARD_SECONDS, batches
-from studio.batch.suite import Suite
-from studio.batch.worker import Worker, WorkerOptions, open_studio
-from studio.bench.clock import interleaved, ratio
-from studio.bench.rows import Row, row
-from studio.library import AdapterLibrary
-from studio.pocket import adapters_path
-from studio.record import pixels_sha256
+from lora_loom.pipelines.adapters.load import BaseTarget, load_adapter
+from lora_loom.pipelines.errors import LoomError
+from lora_loom.pipelines.families import FusionPipeline
+from lora_loom.pipelines.registry import create
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.runtime.fused import fused
+from lora_loom.studio.batch.engines.process import quiet
+from lora_loom.studio.batch.folder import Batch
+from lora_loom.studio.batch.layouts.layout import shard_rows
+from lora_loom.studio.batch.picture import Picture
+from lora_loom.studio.batch.plan import plan_batch
+from lora_loom.studio.batch.prompts.reading import PromptSource
+from lora_loom.studio.batch.shards import AT_LEAST, SHARD_SECONDS, batches
+from lora_loom.studio.batch.suite import Suite
+from lora_loom.studio.batch.worker import Worker, WorkerOptions, open_studio
+from lora_loom.studio.bench.clock import interleaved, ratio
+from lora_loom.studio.bench.rows import Row, row
+from lora_loom.studio.library import AdapterLibrary
+from lora_loom.studio.pocket import adapters_path
+from lora_loom.studio.record import pixels_sha256
 
 BATCH = 8
 SHARD = 16  # pictures

@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from pipelines import registry
-from pipelines.plan import Replay
-from pipelines.request import AdapterChoice, SettingValue
-from pipelines.runtime.bank import AdapterBank
-from pipelines.runtime.denoiser import PlanRun
-from pipelines.runtime.fused import fused
-from pipelines.runtime.replay_cost import replay_share
-from pipelines.runtime.targets import denoiser_of
-from studio.bench.clock import Estimate
-from studio.bench.counting import count
-from studio.bench.denoisers import Bare, flux, sdxl
-from studio.bench.rows import Row, row
+from lora_loom.pipelines import registry
+from lora_loom.pipelines.plan import Replay
+from lora_loom.pipelines.request import AdapterChoice, SettingValue
+from lora_loom.pipelines.runtime.bank import AdapterBank
+from lora_loom.pipelines.runtime.denoiser import PlanRun
+from lora_loom.pipelines.runtime.fused import fused
+from lora_loom.pipelines.runtime.replay_cost import replay_share
+from lora_loom.pipelines.runtime.targets import denoiser_of
+from lora_loom.studio.bench.clock import Estimate
+from lora_loom.studio.bench.counting import count
+from lora_loom.studio.bench.denoisers import Bare, flux, sdxl
+from lora_loom.studio.bench.rows import Row, row
 
 ADAPTERS, STEPS, QUICK_STEPS = 5, 28, 10
 BUDGET = 1.3

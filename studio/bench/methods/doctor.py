@@ -6,16 +6,16 @@ import json
 import subprocess
 import sys
 
-from studio.bench.clock import Estimate
-from studio.bench.rows import Row, row
-from studio.bench.subjects import SDXL, Subject
+from lora_loom.studio.bench.clock import Estimate
+from lora_loom.studio.bench.rows import Row, row
+from lora_loom.studio.bench.subjects import SDXL, Subject
 
 RANK = 32
 SECONDS, GIBIBYTES = 60.0, 2.0
 # In a process of its own, as the peak of memory is that of a whole process.
 _CODE = """
 import json, resource, sys
-from studio.bench.methods.doctor import examined
+from lora_loom.studio.bench.methods.doctor import examined
 seconds, layers = examined()
 print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, layers]))
 """
@@ -39,11 +39,11 @@ def examined(subject: Subject = SDXL, rank: int = RANK) -> tuple[float, int]:
 
     import torch
 
-    from pipelines.adapters.factors import LoraFactors
-    from pipelines.adapters.target import BaseTarget
-    from pipelines.compatibility.examine import examine
-    from pipelines.compatibility.layer_place import LayerPlaces
-    from studio.bench.random_loras import random_loras
+    from lora_loom.pipelines.adapters.factors import LoraFactors
+    from lora_loom.pipelines.adapters.target import BaseTarget
+    from lora_loom.pipelines.compatibility.examine import examine
+    from lora_loom.pipelines.compatibility.layer_place import LayerPlaces
+    from lora_loom.studio.bench.random_loras import random_loras
 
     torch.set_num_threads(1)
     unet = subject.build("meta")

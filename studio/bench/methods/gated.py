@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pipelines.gating.gate_file import Kind, new_gate
-from pipelines.gating.layer_map import LayerMap
-from pipelines.gating.rule import GateRule
-from studio.bench.clock import Estimate
-from studio.bench.counting import Work, count
-from studio.bench.loom_side import LoomSide, plan_of
-from studio.bench.random_loras import RANK, random_loras, strengths
-from studio.bench.rows import Row, row
-from studio.bench.subjects import SDXL, Subject
+from lora_loom.pipelines.gating.gate_file import Kind, new_gate
+from lora_loom.pipelines.gating.layer_map import LayerMap
+from lora_loom.pipelines.gating.rule import GateRule
+from lora_loom.studio.bench.clock import Estimate
+from lora_loom.studio.bench.counting import Work, count
+from lora_loom.studio.bench.loom_side import LoomSide, plan_of
+from lora_loom.studio.bench.random_loras import RANK, random_loras, strengths
+from lora_loom.studio.bench.rows import Row, row
+from lora_loom.studio.bench.subjects import SDXL, Subject
 
 ADAPTERS = 8
 LINE = 1.03

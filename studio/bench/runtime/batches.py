@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from studio.bench.agreement import require_agreement
-from studio.bench.clock import Samples, interleaved, ratio
-from studio.bench.loom_side import LoomSide, plan_of
-from studio.bench.peft_side import PeftSide
-from studio.bench.random_loras import random_loras, strengths
-from studio.bench.rows import Row, row
-from studio.bench.subjects import SKELETON, Subject
+from lora_loom.studio.bench.agreement import require_agreement
+from lora_loom.studio.bench.clock import Samples, interleaved, ratio
+from lora_loom.studio.bench.loom_side import LoomSide, plan_of
+from lora_loom.studio.bench.peft_side import PeftSide
+from lora_loom.studio.bench.random_loras import random_loras, strengths
+from lora_loom.studio.bench.rows import Row, row
+from lora_loom.studio.bench.subjects import SKELETON, Subject
 
 SETS = 3
 ROUNDS, QUICK_ROUNDS = 20, 4

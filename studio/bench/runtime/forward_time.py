@@ -6,13 +6,13 @@ import itertools
 
 import torch
 
-from studio.bench.agreement import require_agreement
-from studio.bench.clock import Samples, interleaved, ratio
-from studio.bench.loom_side import LoomSide, plan_of
-from studio.bench.peft_side import PeftSide
-from studio.bench.random_loras import RANK, random_loras, strengths
-from studio.bench.rows import Row, row
-from studio.bench.subjects import SKELETON, TINY, Subject
+from lora_loom.studio.bench.agreement import require_agreement
+from lora_loom.studio.bench.clock import Samples, interleaved, ratio
+from lora_loom.studio.bench.loom_side import LoomSide, plan_of
+from lora_loom.studio.bench.peft_side import PeftSide
+from lora_loom.studio.bench.random_loras import RANK, random_loras, strengths
+from lora_loom.studio.bench.rows import Row, row
+from lora_loom.studio.bench.subjects import SKELETON, TINY, Subject
 
 ADAPTERS = 8
 THIN = 4  # a rank that is to the skeleton's channels about what 16 is to SDXL's

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from studio.bench.agreement import require_agreement
-from studio.bench.clock import Estimate
-from studio.bench.loom_side import LoomSide, plan_of
-from studio.bench.peft_side import PeftSide
-from studio.bench.random_loras import random_loras
-from studio.bench.rows import Row, row
-from studio.bench.subjects import TINY, Subject
+from lora_loom.studio.bench.agreement import require_agreement
+from lora_loom.studio.bench.clock import Estimate
+from lora_loom.studio.bench.loom_side import LoomSide, plan_of
+from lora_loom.studio.bench.peft_side import PeftSide
+from lora_loom.studio.bench.random_loras import random_loras
+from lora_loom.studio.bench.rows import Row, row
+from lora_loom.studio.bench.subjects import TINY, Subject
 
 Events = Mapping[str, Mapping[str, float]]  # what happens -> the adapters active after it, with their strengths
 Run = Callable[[Mapping[str, float]], Tensor]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from studio.bench.clock import Estimate
-from studio.bench.counting import Work, count
-from studio.bench.loom_side import LoomSide, plan_of
-from studio.bench.peft_side import PeftSide
-from studio.bench.random_loras import RANK, random_loras, strengths
-from studio.bench.rows import Row, row
-from studio.bench.subjects import SDXL, Subject
+from lora_loom.studio.bench.clock import Estimate
+from lora_loom.studio.bench.counting import Work, count
+from lora_loom.studio.bench.loom_side import LoomSide, plan_of
+from lora_loom.studio.bench.peft_side import PeftSide
+from lora_loom.studio.bench.random_loras import RANK, random_loras, strengths
+from lora_loom.studio.bench.rows import Row, row
+from lora_loom.studio.bench.subjects import SDXL, Subject
 
 ADAPTERS = 8
 

@@ -13,13 +13,13 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import
 from diffusers.utils import logging
 from safetensors.torch import save_file
 
-from studio.bench.agreement import require_agreement
-from studio.bench.clock import Samples, interleaved, ratio
-from studio.bench.loom_side import pipeline_around
-from studio.bench.peft_side import PeftSide
-from studio.bench.random_loras import in_peft_names, random_factors, random_loras
-from studio.bench.rows import Row, row
-from studio.bench.subjects import SKELETON, Subject
+from lora_loom.studio.bench.agreement import require_agreement
+from lora_loom.studio.bench.clock import Samples, interleaved, ratio
+from lora_loom.studio.bench.loom_side import pipeline_around
+from lora_loom.studio.bench.peft_side import PeftSide
+from lora_loom.studio.bench.random_loras import in_peft_names, random_factors, random_loras
+from lora_loom.studio.bench.rows import Row, row
+from lora_loom.studio.bench.subjects import SKELETON, Subject
 
 RESIDENT = 15
 ROUNDS, QUICK_ROUNDS = 10, 3

@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
-from pipelines.adapters.factors import Adapter
-from pipelines.plan import Gates
-from pipelines.runtime.bank import ModelBank
-from studio.bench.agreement import require_agreement
-from studio.bench.clock import Samples, interleaved, milliseconds, ratio
-from studio.bench.peft_side import PeftSide
-from studio.bench.random_loras import random_loras, strengths
-from studio.bench.rows import Row, row
-from studio.bench.subjects import SKELETON, Subject
+from lora_loom.pipelines.adapters.factors import Adapter
+from lora_loom.pipelines.plan import Gates
+from lora_loom.pipelines.runtime.bank import ModelBank
+from lora_loom.studio.bench.agreement import require_agreement
+from lora_loom.studio.bench.clock import Samples, interleaved, milliseconds, ratio
+from lora_loom.studio.bench.peft_side import PeftSide
+from lora_loom.studio.bench.random_loras import random_loras, strengths
+from lora_loom.studio.bench.rows import Row, row
+from lora_loom.studio.bench.subjects import SKELETON, Subject
 
 RESIDENT, MANY, ACTIVE = 16, 64, 3
 ROUNDS, QUICK_ROUNDS = 20, 5

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from studio.evaluation.extractor import FeatureExtractor, weights_hash
-from studio.evaluation.features import TextFeatures
+from lora_loom.studio.evaluation.extractor import FeatureExtractor, weights_hash
+from lora_loom.studio.evaluation.features import TextFeatures
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -28,7 +28,7 @@ class ClipExtractor(FeatureExtractor):
     has_text = True
 
     def available(self) -> tuple[bool, str]:
-        from studio.evaluation.extractors.vision import source_given
+        from lora_loom.studio.evaluation.extractors.vision import source_given
 
         return source_given(self.source, self.kind, "openai/clip-vit-base-patch32")
 
@@ -36,7 +36,7 @@ class ClipExtractor(FeatureExtractor):
     def _model(self) -> Any:
         from transformers import CLIPModel
 
-        from studio.evaluation.extractors.vision import device, load_pretrained
+        from lora_loom.studio.evaluation.extractors.vision import device, load_pretrained
 
         self.require_available()
         return load_pretrained(CLIPModel, self.source, self.id).to(device()).eval()
@@ -45,7 +45,7 @@ class ClipExtractor(FeatureExtractor):
     def _tokenizer(self) -> Any:
         from transformers import AutoTokenizer
 
-        from studio.evaluation.extractors.vision import load_pretrained
+        from lora_loom.studio.evaluation.extractors.vision import load_pretrained
 
         return load_pretrained(AutoTokenizer, self.source, self.id)
 
@@ -58,7 +58,7 @@ class ClipExtractor(FeatureExtractor):
         return int(self._model.config.projection_dim)
 
     def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        from studio.evaluation.extractors.vision import Preprocessing, preprocessing_of, run
+        from lora_loom.studio.evaluation.extractors.vision import Preprocessing, preprocessing_of, run
 
         size = self._model.config.vision_config.image_size
         preprocess = preprocessing_of(self.source, Preprocessing(size, "crop", MEAN, STD))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from studio.evaluation.extractor import FeatureExtractor, weights_hash
+from lora_loom.studio.evaluation.extractor import FeatureExtractor, weights_hash
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -21,7 +21,7 @@ class Dinov2Extractor(FeatureExtractor):
     source_help = "a hub id such as facebook/dinov2-base, or a folder"
 
     def available(self) -> tuple[bool, str]:
-        from studio.evaluation.extractors.vision import source_given
+        from lora_loom.studio.evaluation.extractors.vision import source_given
 
         return source_given(self.source, self.kind, "facebook/dinov2-base")
 
@@ -29,7 +29,7 @@ class Dinov2Extractor(FeatureExtractor):
     def _model(self) -> Any:
         from transformers import Dinov2Model
 
-        from studio.evaluation.extractors.vision import device, load_pretrained
+        from lora_loom.studio.evaluation.extractors.vision import device, load_pretrained
 
         self.require_available()
         return load_pretrained(Dinov2Model, self.source, self.id).to(device()).eval()
@@ -43,7 +43,7 @@ class Dinov2Extractor(FeatureExtractor):
         return int(self._model.config.hidden_size)
 
     def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        from studio.evaluation.extractors.vision import Preprocessing, preprocessing_of, run
+        from lora_loom.studio.evaluation.extractors.vision import Preprocessing, preprocessing_of, run
 
         size = min(224, self._model.config.image_size)  # trained at up to 518, evaluated at 224 by everyone
         default = Preprocessing(size, "crop", MEAN, STD, shorter=round(size * 256 / 224))

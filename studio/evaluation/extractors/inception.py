@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.extractor import FeatureExtractor, weights_hash
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.extractor import FeatureExtractor, weights_hash
 
 
 class InceptionExtractor(FeatureExtractor):
@@ -35,8 +35,8 @@ class InceptionExtractor(FeatureExtractor):
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        from studio.evaluation.extractors.vision import device
-        from studio.evaluation.inception import FidInception
+        from lora_loom.studio.evaluation.extractors.vision import device
+        from lora_loom.studio.evaluation.inception import FidInception
 
         self.require_available()
         try:
@@ -61,7 +61,7 @@ class InceptionExtractor(FeatureExtractor):
         return 2048
 
     def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        from studio.evaluation.extractors.vision import Preprocessing, run
+        from lora_loom.studio.evaluation.extractors.vision import Preprocessing, run
 
         half = (0.5, 0.5, 0.5)
         return run(self._model, Preprocessing(299, "squash", half, half), pixels)  # pyright: ignore[reportArgumentType]

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.extractor import FeatureExtractor, weights_hash
-from studio.evaluation.features import TextFeatures
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.extractor import FeatureExtractor, weights_hash
+from lora_loom.studio.evaluation.features import TextFeatures
 
 
 class OpenClipExtractor(FeatureExtractor):
@@ -58,7 +58,7 @@ class OpenClipExtractor(FeatureExtractor):
 
     @cached_property
     def _model(self) -> Any:
-        from studio.evaluation.extractors.vision import device
+        from lora_loom.studio.evaluation.extractors.vision import device
 
         self.require_available()
         weights = self.source.partition("=")[2] or None
@@ -85,7 +85,7 @@ class OpenClipExtractor(FeatureExtractor):
         return self.embed_text([""]).features.shape[1]
 
     def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        from studio.evaluation.extractors.vision import Preprocessing, run
+        from lora_loom.studio.evaluation.extractors.vision import Preprocessing, run
 
         config = self._open_clip.get_model_preprocess_cfg(self._model)
         size = config["size"] if isinstance(config["size"], int) else config["size"][0]

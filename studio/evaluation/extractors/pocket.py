@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from studio.evaluation.extractor import FeatureExtractor
-from studio.evaluation.features import TextFeatures
-from studio.evaluation.resize import resize
+from lora_loom.studio.evaluation.extractor import FeatureExtractor
+from lora_loom.studio.evaluation.features import TextFeatures
+from lora_loom.studio.evaluation.resize import resize
 
 if TYPE_CHECKING:
-    from studio.pocket.encoder import PocketEncoder
+    from lora_loom.studio.pocket.encoder import PocketEncoder
 
 
 class PocketExtractor(FeatureExtractor):
@@ -26,7 +26,7 @@ class PocketExtractor(FeatureExtractor):
     has_text = True
 
     def available(self) -> tuple[bool, str]:
-        from studio.pocket.encoder import CONFIG, FOLDER, WEIGHTS
+        from lora_loom.studio.pocket.encoder import CONFIG, FOLDER, WEIGHTS
 
         if self.source:
             return False, "there is one pocket encoder: ask for pocket alone"
@@ -38,7 +38,7 @@ class PocketExtractor(FeatureExtractor):
 
     @cached_property
     def _encoder(self) -> PocketEncoder:
-        from studio.pocket.encoder import shipped_encoder
+        from lora_loom.studio.pocket.encoder import shipped_encoder
 
         self.require_available()
         return shipped_encoder()
@@ -55,7 +55,7 @@ class PocketExtractor(FeatureExtractor):
         return self._encoder.embed_images(resize(pixels, self._encoder.image_size))
 
     def embed_text(self, texts: Sequence[str]) -> TextFeatures:
-        from studio.pocket.encoder import encoder_tokens
+        from lora_loom.studio.pocket.encoder import encoder_tokens
 
         limit = self._encoder.context_length
         padding = encoder_tokens([""], limit)[0, -1]

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.resize import Fit, resize
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.resize import Fit, resize
 
 BATCH = 32
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pipelines.errors import EvaluationError, OutputError
-from studio.evaluation.metadata import read_rows
+from lora_loom.pipelines.errors import EvaluationError, OutputError
+from lora_loom.studio.evaluation.metadata import read_rows
 
 FILE = "labels.jsonl"
 

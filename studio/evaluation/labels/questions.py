@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.cells import Cell, cells_of
-from studio.evaluation.metadata import expected_of
-from studio.evaluation.picture_set import Picture, PictureSet
-from studio.pocket.concepts import CONCEPTS
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.cells import Cell, cells_of
+from lora_loom.studio.evaluation.metadata import expected_of
+from lora_loom.studio.evaluation.picture_set import Picture, PictureSet
+from lora_loom.studio.pocket.concepts import CONCEPTS
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from studio.evaluation.metric import Batch
-from studio.evaluation.picture_metric import PictureMetric
-from studio.evaluation.resampling import cluster_bootstrap
-from studio.evaluation.result import PerPicture, Result
-from studio.evaluation.vectors import row_cosines
+from lora_loom.studio.evaluation.metric import Batch
+from lora_loom.studio.evaluation.picture_metric import PictureMetric
+from lora_loom.studio.evaluation.resampling import cluster_bootstrap
+from lora_loom.studio.evaluation.result import PerPicture, Result
+from lora_loom.studio.evaluation.vectors import row_cosines
 
 PLAIN, DEPICTS = "{}", "A photo depicts {}"
 COCO_MODEL = "ViT-g-14"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from studio.evaluation.kernels import Array, gaussian
-from studio.evaluation.mmd_metric import MmdMetric
-from studio.evaluation.result import Result
-from studio.evaluation.vectors import unit
+from lora_loom.studio.evaluation.kernels import Array, gaussian
+from lora_loom.studio.evaluation.mmd_metric import MmdMetric
+from lora_loom.studio.evaluation.result import Result
+from lora_loom.studio.evaluation.vectors import unit
 
 BLIND = "about 10 x the squared distance of the mean features: blind to a lost spread, read it beside recall"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from studio.evaluation.similarity_metric import SimilarityMetric
+from lora_loom.studio.evaluation.similarity_metric import SimilarityMetric
 
 
 class DinoSimilarity(SimilarityMetric):

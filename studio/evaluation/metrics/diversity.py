@@ -6,11 +6,11 @@ from collections import defaultdict
 
 import numpy as np
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.feature_metric import FeatureMetric
-from studio.evaluation.resampling import cluster_bootstrap
-from studio.evaluation.result import PerPicture, Result
-from studio.evaluation.vectors import unit
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.feature_metric import FeatureMetric
+from lora_loom.studio.evaluation.resampling import cluster_bootstrap
+from lora_loom.studio.evaluation.result import PerPicture, Result
+from lora_loom.studio.evaluation.vectors import unit
 
 
 class Diversity(FeatureMetric):

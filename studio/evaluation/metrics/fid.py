@@ -7,13 +7,13 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.features import ExtractorInfo
-from studio.evaluation.frechet import draws_for, fid, fid_infinity, groups_for
-from studio.evaluation.metric import Batch, Metric, Side, State
-from studio.evaluation.moments import GroupedMoments
-from studio.evaluation.resampling import FEWEST_GROUPS, group_of, jackknife
-from studio.evaluation.result import Result
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.features import ExtractorInfo
+from lora_loom.studio.evaluation.frechet import draws_for, fid, fid_infinity, groups_for
+from lora_loom.studio.evaluation.metric import Batch, Metric, Side, State
+from lora_loom.studio.evaluation.moments import GroupedMoments
+from lora_loom.studio.evaluation.resampling import FEWEST_GROUPS, group_of, jackknife
+from lora_loom.studio.evaluation.result import Result
 
 ADVISED = 10  # pictures per feature dimension; with fewer, the bias is of the size of the differences of interest
 

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.features import ExtractorInfo
-from studio.evaluation.metadata import expected_of
-from studio.evaluation.metric import Batch, State
-from studio.evaluation.picture_metric import PictureMetric
-from studio.evaluation.resampling import proportion_interval
-from studio.evaluation.result import PerPicture, Result
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.features import ExtractorInfo
+from lora_loom.studio.evaluation.metadata import expected_of
+from lora_loom.studio.evaluation.metric import Batch, State
+from lora_loom.studio.evaluation.picture_metric import PictureMetric
+from lora_loom.studio.evaluation.resampling import proportion_interval
+from lora_loom.studio.evaluation.result import PerPicture, Result
 
 
 class Verdict(NamedTuple):
@@ -50,7 +50,7 @@ class JointSuccess(PictureMetric):
 
     def look(self, pixels: NDArray[np.uint8]) -> Sequence[Mapping[str, str]]:
         """What the judge sees in pictures [n h w 3]: the value of every factor."""
-        from studio.pocket.judge import shipped_judge
+        from lora_loom.studio.pocket.judge import shipped_judge
 
         return shipped_judge().verdicts(pixels)
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.metrics.joint_success import JointSuccess
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.metrics.joint_success import JointSuccess
 
 
 class SealedJointSuccess(JointSuccess):
@@ -19,7 +19,7 @@ class SealedJointSuccess(JointSuccess):
     judge = "sealed judge"
 
     def look(self, pixels: NDArray[np.uint8]) -> Sequence[Mapping[str, str]]:
-        from studio.pocket.judge import sealed_judge
+        from lora_loom.studio.pocket.judge import sealed_judge
 
         try:
             judge = sealed_judge()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from studio.evaluation.kernels import cubic
-from studio.evaluation.mmd_metric import MmdMetric
-from studio.evaluation.result import Result
+from lora_loom.studio.evaluation.kernels import cubic
+from lora_loom.studio.evaluation.mmd_metric import MmdMetric
+from lora_loom.studio.evaluation.result import Result
 
 
 class KernelDistance(MmdMetric):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from studio.evaluation.feature_metric import FeatureMetric
-from studio.evaluation.resampling import cluster_bootstrap
-from studio.evaluation.result import PerPicture, Result
-from studio.evaluation.vectors import unit
+from lora_loom.studio.evaluation.feature_metric import FeatureMetric
+from lora_loom.studio.evaluation.resampling import cluster_bootstrap
+from lora_loom.studio.evaluation.result import PerPicture, Result
+from lora_loom.studio.evaluation.vectors import unit
 
 ROWS = 1_024
 COPY_QUANTILE = 0.01

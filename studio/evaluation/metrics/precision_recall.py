@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from studio.evaluation.feature_metric import FeatureMetric
-from studio.evaluation.metric import Side
-from studio.evaluation.resampling import proportion_interval
-from studio.evaluation.result import PerPicture, Result
+from lora_loom.studio.evaluation.feature_metric import FeatureMetric
+from lora_loom.studio.evaluation.metric import Side
+from lora_loom.studio.evaluation.resampling import proportion_interval
+from lora_loom.studio.evaluation.result import PerPicture, Result
 
 K = 3
 ROWS = 1_024

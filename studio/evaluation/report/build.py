@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.atomic_file import atomic_file
-from studio.evaluation.evaluate import Evaluation
-from studio.evaluation.report import from_evaluation, from_results
-from studio.evaluation.report.content import Entry, Report, Sheet, Table
-from studio.evaluation.report.markdown import markdown
-from studio.evaluation.report.page import page
+from lora_loom.pipelines.atomic_file import atomic_file
+from lora_loom.studio.evaluation.evaluate import Evaluation
+from lora_loom.studio.evaluation.report import from_evaluation, from_results
+from lora_loom.studio.evaluation.report.content import Entry, Report, Sheet, Table
+from lora_loom.studio.evaluation.report.markdown import markdown
+from lora_loom.studio.evaluation.report.page import page
 
 SAMPLES = 8  # pictures of each cell that are shown
 FULL_SHEETS = 12  # cells beyond which each shows fewer

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from studio.evaluation.cells import Key
-from studio.evaluation.cost import Cost
-from studio.evaluation.measure_names import TITLES
+from lora_loom.studio.evaluation.cells import Key
+from lora_loom.studio.evaluation.cost import Cost
+from lora_loom.studio.evaluation.measure_names import TITLES
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from studio.evaluation.report.content import Entry, Measure
+from lora_loom.studio.evaluation.report.content import Entry, Measure
 
 COSTS = {
     "passes_per_step": "passes / step",

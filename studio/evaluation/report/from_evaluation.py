@@ -9,16 +9,16 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.cells import Cell
-from studio.evaluation.compare import compare
-from studio.evaluation.cost import cost_of
-from studio.evaluation.evaluate import Evaluation
-from studio.evaluation.metrics.joint_success import JointSuccess
-from studio.evaluation.picture_metric import PictureMetric
-from studio.evaluation.picture_set import Picture
-from studio.evaluation.report.content import Entry, Measure, Sheet, Tile
-from studio.evaluation.result import Result
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.cells import Cell
+from lora_loom.studio.evaluation.compare import compare
+from lora_loom.studio.evaluation.cost import cost_of
+from lora_loom.studio.evaluation.evaluate import Evaluation
+from lora_loom.studio.evaluation.metrics.joint_success import JointSuccess
+from lora_loom.studio.evaluation.picture_metric import PictureMetric
+from lora_loom.studio.evaluation.picture_set import Picture
+from lora_loom.studio.evaluation.report.content import Entry, Measure, Sheet, Tile
+from lora_loom.studio.evaluation.result import Result
 
 HEADLINES = ("joint_success_sealed", "joint_success")
 DISAGREEMENTS = 16

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.cost import Cost
-from studio.evaluation.report.content import Entry, Measure, Table
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.cost import Cost
+from lora_loom.studio.evaluation.report.content import Entry, Measure, Table
 
 KEYS = ("method", "k", "control", "settings", "part", "set")
 COST = ("seconds", "passes_per_step", "replays_per_step", "peak_memory_bytes")

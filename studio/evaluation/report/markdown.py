@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from studio.evaluation.report.content import Entry, Report
-from studio.evaluation.report.figures import cost_columns, cost_text, figure, span
+from lora_loom.studio.evaluation.report.content import Entry, Report
+from lora_loom.studio.evaluation.report.figures import cost_columns, cost_text, figure, span
 
 
 def markdown(report: Report) -> str:

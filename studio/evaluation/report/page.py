@@ -6,9 +6,9 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
-from studio.evaluation.report.content import Entry, Measure, Report, Sheet, Table, Tile
-from studio.evaluation.report.figures import cost_columns, cost_text, figure, span
-from studio.evaluation.report.plots import PALETTE, colours, plots_of
+from lora_loom.studio.evaluation.report.content import Entry, Measure, Report, Sheet, Table, Tile
+from lora_loom.studio.evaluation.report.figures import cost_columns, cost_text, figure, span
+from lora_loom.studio.evaluation.report.plots import PALETTE, colours, plots_of
 
 OPEN_ROWS = 24  # of a plain table; longer ones are folded
 STYLE = Path(__file__).with_name("report.css")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from studio.evaluation.report.content import Entry, Report
+from lora_loom.studio.evaluation.report.content import Entry, Report
 
 # The colours of methods stand for --m0, --m1 ... of the page, which are lighter in the dark.
 PALETTE = ("#4f46c8", "#d9772b", "#2a9d8f", "#c2477f", "#8a6d1f", "#3b82c4", "#7a9a3a", "#9259c7", "#b4493f", "#5d6b7a")

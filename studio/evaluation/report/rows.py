@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from studio.evaluation.report.content import Entry, Report
+from lora_loom.studio.evaluation.report.content import Entry, Report
 
 SEALED = "_sealed"  # a measure by the sealed judge; in results the judge is a key of its own
 JUDGED = ("joint_success", "concept_success")  # by the development judge, unless they end in SEALED

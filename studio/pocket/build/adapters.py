@@ -1,4 +1,4 @@
-"""Train the pocket LoRAs: `python -m studio.pocket.build.adapters`.
+"""Train the pocket LoRAs: `python -m lora_loom.studio.pocket.build.adapters`.
 
 One LoRA for each held-out concept, the categories in turn, so that any number of them is balanced. A LoRA whose file
 exists is kept, an interrupted one resumes. With `--start FOLDER` each begins with the LoRA of its name there, which
@@ -9,9 +9,9 @@ import argparse
 import json
 from pathlib import Path
 
-from studio.pocket import adapters_path, base_path
-from studio.pocket.build.pictures import SIZE
-from studio.pocket.concepts import CONCEPTS, concept, training_set
+from lora_loom.studio.pocket import adapters_path, base_path
+from lora_loom.studio.pocket.build.pictures import SIZE
+from lora_loom.studio.pocket.concepts import CONCEPTS, concept, training_set
 
 PICTURES = 160
 # small areas need more steps than whole-picture ones
@@ -36,8 +36,8 @@ def train(
     rank: int = 4,
     start: Path | None = None,
 ) -> None:
-    from pipelines.training.lora import train_lora
-    from pipelines.training.settings import LoraDescription, LoraTraining
+    from lora_loom.pipelines.training.lora import train_lora
+    from lora_loom.pipelines.training.settings import LoraDescription, LoraTraining
 
     held = concept(name)
     settings = LoraTraining(

@@ -1,4 +1,4 @@
-"""Train the pocket autoencoder: `python -m studio.pocket.build.autoencoder --work DIR`.
+"""Train the pocket autoencoder: `python -m lora_loom.studio.pocket.build.autoencoder --work DIR`.
 
 It learns from base pictures only, of which it takes a part apart (crops are mirrored, turned, their channels
 exchanged, two pictures joined along a line), so that it is a codec for drawings in general and not for the values it
@@ -19,9 +19,9 @@ from accelerate import Accelerator
 from diffusers import AutoencoderTiny
 from torch import Tensor
 
-from studio.pocket.build import checkpoint
-from studio.pocket.build.pace import Pace
-from studio.pocket.build.pictures import SIZE, base_scenes, draw, drawn_once
+from lora_loom.studio.pocket.build import checkpoint
+from lora_loom.studio.pocket.build.pace import Pace
+from lora_loom.studio.pocket.build.pictures import SIZE, base_scenes, draw, drawn_once
 
 LATENT_NOISE = 0.05
 PEAK = 2e-3  # learning rate

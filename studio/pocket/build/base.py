@@ -1,9 +1,9 @@
-"""Train the pocket base (U-Net and text encoder): `python -m studio.pocket.build.base --work DIR`.
+"""Train the pocket base (U-Net and text encoder): `python -m lora_loom.studio.pocket.build.base --work DIR`.
 
 v-prediction on a zero-terminal-SNR schedule, no weighting over time: min-SNR weights would switch off exactly the noisy
 steps in which layout is decided. The learning rate is warm, then constant, then falls linearly over the last third, so
 that a run can be prolonged by a larger `--steps` as long as it has not begun to fall; `--seconds` ends it by the clock.
-Latents and captions lie on the device. Needs the folder of `studio.pocket.build.autoencoder`.
+Latents and captions lie on the device. Needs the folder of `lora_loom.studio.pocket.build.autoencoder`.
 """
 
 import argparse
@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from studio.pocket.build import checkpoint
-from studio.pocket.build.pace import Pace
-from studio.pocket.build.pictures import BASE_SEED, SIZE, captions, drawn_once
-from studio.pocket.build.tokenizer import new_tokenizer
+from lora_loom.studio.pocket.build import checkpoint
+from lora_loom.studio.pocket.build.pace import Pace
+from lora_loom.studio.pocket.build.pictures import BASE_SEED, SIZE, captions, drawn_once
+from lora_loom.studio.pocket.build.tokenizer import new_tokenizer
 
 CAPTIONS = 6  # of each picture
 WIDTHS = (64, 128, 192)

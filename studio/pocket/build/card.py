@@ -1,4 +1,4 @@
-"""Write the documents of the pocket world from its results: `python -m studio.pocket.build.card [--check]`.
+"""Write the documents of the pocket world from its results: `python -m lora_loom.studio.pocket.build.card [--check]`.
 
 The model card goes to the base's folder, the page `docs/pocket.md` beside the results. With `--check` nothing is
 written and a difference is an error.
@@ -9,10 +9,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from studio.pocket import base_path
-from studio.pocket.concepts import CONCEPTS
-from studio.pocket.world.scene import FACTORS, HELD
-from studio.results import RESULTS
+from lora_loom.studio.pocket import base_path
+from lora_loom.studio.pocket.concepts import CONCEPTS
+from lora_loom.studio.pocket.world.scene import FACTORS, HELD
+from lora_loom.studio.results import RESULTS
 
 
 def rows_of(name: str) -> list[dict[str, Any]]:
@@ -200,7 +200,7 @@ through LoRAs.
 
 {training_summary()}
 
-The commands, in order: `python -m studio.pocket.build.autoencoder`, `.base`, `.ship`, `.refine_autoencoder`,
+The commands, in order: `python -m lora_loom.studio.pocket.build.autoencoder`, `.base`, `.ship`, `.refine_autoencoder`,
 `.judge`, `.measure_base`, all with `--work DIR`; each resumes, and `studio/pocket/build/rebuild.sh` makes all but the
 refinement on one accelerator. The logs lie beside this card. The decoder was trained on beside the U-Net, on latents of
 an encoder some 200 steps younger than the first shipped one. Later both were refined together, with the encoder held
@@ -291,7 +291,7 @@ def main() -> None:
     check = parser.parse_args().check
     for path, text in ((base_path() / "README.md", card()), (RESULTS.parent / "pocket.md", page())):
         if check and path.read_text() != text:
-            raise SystemExit(f"{path} differs from the results it is made of: run python -m studio.pocket.build.card")
+            raise SystemExit(f"{path} is not what its results say: run python -m lora_loom.studio.pocket.build.card")
         if not check:
             path.write_text(text)
 

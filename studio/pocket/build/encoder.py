@@ -1,4 +1,4 @@
-"""Train the pocket encoder: `python -m studio.pocket.build.encoder --work DIR`.
+"""Train the pocket encoder: `python -m lora_loom.studio.pocket.build.encoder --work DIR`.
 
 Contrastive (arXiv 2103.00020, section 2.3) on pictures and captions of the pocket world. Every picture also meets a
 foil: the caption of the same scene with one factor exchanged, so that the encoder cannot live on the easy half of the
@@ -20,17 +20,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from studio.pocket.build import checkpoint
-from studio.pocket.build.judge import DEVELOPMENT_POOL, HELD_OUT, HELD_OUT_POOL, RECIPES
-from studio.pocket.build.labelled import VALUES, Labels, Pictures, Pool, labelled, processes, scene_of
-from studio.pocket.build.round_trips import load_autoencoder, round_trip
-from studio.pocket.build.sampling import best_device
-from studio.pocket.build.training_clock import TrainingClock
-from studio.pocket.build.wear import worn
-from studio.pocket.encoder import CONFIG, FOLDER, WEIGHTS, PocketEncoder, encoder_tokens, new_model
-from studio.pocket.judge import CLASSES, resized
-from studio.pocket.world.captions import Drop, caption
-from studio.pocket.world.scene import Scene
+from lora_loom.studio.pocket.build import checkpoint
+from lora_loom.studio.pocket.build.judge import DEVELOPMENT_POOL, HELD_OUT, HELD_OUT_POOL, RECIPES
+from lora_loom.studio.pocket.build.labelled import VALUES, Labels, Pictures, Pool, labelled, processes, scene_of
+from lora_loom.studio.pocket.build.round_trips import load_autoencoder, round_trip
+from lora_loom.studio.pocket.build.sampling import best_device
+from lora_loom.studio.pocket.build.training_clock import TrainingClock
+from lora_loom.studio.pocket.build.wear import worn
+from lora_loom.studio.pocket.encoder import CONFIG, FOLDER, WEIGHTS, PocketEncoder, encoder_tokens, new_model
+from lora_loom.studio.pocket.judge import CLASSES, resized
+from lora_loom.studio.pocket.world.captions import Drop, caption
+from lora_loom.studio.pocket.world.scene import Scene
 
 DIM, CONTEXT = 128, 32
 PEAK, LOGIT_SCALE_LIMIT = 1.5e-3, 4.6052  # ln 100
@@ -193,7 +193,7 @@ def main() -> None:
     texts_once(work, DEVELOPMENT_POOL, without_strangers(labels), arguments.workers)
     if arguments.prepare_only:
         return
-    from studio.pocket.build.tokenizer import new_tokenizer
+    from lora_loom.studio.pocket.build.tokenizer import new_tokenizer
 
     log = checkpoint.Log(work / "encoder_log.jsonl")
     config = configuration(len(new_tokenizer()))

@@ -1,4 +1,4 @@
-"""Train a pocket judge: `python -m studio.pocket.build.judge --work DIR --judge development|sealed`.
+"""Train a pocket judge: `python -m lora_loom.studio.pocket.build.judge --work DIR --judge development|sealed`.
 
 It sees wider poses than the world draws, blur, noise, compression, shifted colours and autoencoder round trips; and
 for its class 'other' strange creatures, colours, places and styles, blends of two pictures, noise, half-erased pictures
@@ -16,13 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from studio.pocket.build import checkpoint
-from studio.pocket.build.labelled import Labels, Pictures, Pool, labelled
-from studio.pocket.build.round_trips import load_autoencoder, round_trip, spoiled
-from studio.pocket.build.sampling import best_device
-from studio.pocket.build.training_clock import TrainingClock
-from studio.pocket.build.wear import ruined, worn
-from studio.pocket.judge import CLASSES, FILES, JUDGED, Judge, JudgeSpec, resized
+from lora_loom.studio.pocket.build import checkpoint
+from lora_loom.studio.pocket.build.labelled import Labels, Pictures, Pool, labelled
+from lora_loom.studio.pocket.build.round_trips import load_autoencoder, round_trip, spoiled
+from lora_loom.studio.pocket.build.sampling import best_device
+from lora_loom.studio.pocket.build.training_clock import TrainingClock
+from lora_loom.studio.pocket.build.wear import ruined, worn
+from lora_loom.studio.pocket.judge import CLASSES, FILES, JUDGED, Judge, JudgeSpec, resized
 
 ROUND_SHARE, SPOILED_SHARE, RUINED_SHARE = 0.25, 0.05, 0.06  # of a batch
 DEVELOPMENT_POOL = Pool("development", 141, 128, (1.0, 2.0), (0.1, 0.04, 0.05, 0.05))

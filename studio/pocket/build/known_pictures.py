@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from diffusers import AutoencoderTiny
 
-from studio.pocket import base_path
-from studio.pocket.build.labelled import Labels, Pictures, Pool, labelled, scene_of
-from studio.pocket.build.round_trips import round_trip
-from studio.pocket.build.sampling import best_device
-from studio.pocket.build.wear import blurred
-from studio.pocket.world.scene import Scene
+from lora_loom.studio.pocket import base_path
+from lora_loom.studio.pocket.build.labelled import Labels, Pictures, Pool, labelled, scene_of
+from lora_loom.studio.pocket.build.round_trips import round_trip
+from lora_loom.studio.pocket.build.sampling import best_device
+from lora_loom.studio.pocket.build.wear import blurred
+from lora_loom.studio.pocket.world.scene import Scene
 
 FRESH, WIDER = Pool("measured", 4001), Pool("measured_wider", 4002, jitter=(1.5, 1.5))
 # strangers by factor: every picture shows something in it that has no name

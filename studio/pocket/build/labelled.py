@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from studio.pocket.judge import CLASSES, JUDGED, OTHER
-from studio.pocket.world.creatures import random_creature
-from studio.pocket.world.render import render
-from studio.pocket.world.scene import COMPANY, FACTORS, HELD, PLACES, Scene, posed
-from studio.pocket.world.strangers import strange_background, strange_paint, strange_style
+from lora_loom.studio.pocket.judge import CLASSES, JUDGED, OTHER
+from lora_loom.studio.pocket.world.creatures import random_creature
+from lora_loom.studio.pocket.world.render import render
+from lora_loom.studio.pocket.world.scene import COMPANY, FACTORS, HELD, PLACES, Scene, posed
+from lora_loom.studio.pocket.world.strangers import strange_background, strange_paint, strange_style
 
 Pictures = NDArray[np.uint8]
 Labels = NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""Judge every shipped pocket LoRA alone: `python -m studio.pocket.build.measure_adapters`.
+"""Judge every shipped pocket LoRA alone: `python -m lora_loom.studio.pocket.build.measure_adapters`.
 
 For each, the share of pictures that show its concept, with the LoRA and, for the same prompts and seeds, without it.
 Pictures are kept under `--work`, so an interrupted run goes on; `--share k/n --draw-only` splits the drawing. Writes
@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipelines.families import FusionPipeline
-from studio.pocket import adapters_path, base_path
-from studio.pocket.build.adapters import in_turn
-from studio.pocket.build.contact_sheet import Line, contact_sheet
-from studio.pocket.build.sampling import best_device, drawn_prompts_once
-from studio.pocket.concepts import concept, prompts
-from studio.pocket.judge import Judge, shipped_judge
-from studio.results import RESULTS, Row, proportion, write_results
+from lora_loom.pipelines.families import FusionPipeline
+from lora_loom.studio.pocket import adapters_path, base_path
+from lora_loom.studio.pocket.build.adapters import in_turn
+from lora_loom.studio.pocket.build.contact_sheet import Line, contact_sheet
+from lora_loom.studio.pocket.build.sampling import best_device, drawn_prompts_once
+from lora_loom.studio.pocket.concepts import concept, prompts
+from lora_loom.studio.pocket.judge import Judge, shipped_judge
+from lora_loom.studio.results import RESULTS, Row, proportion, write_results
 
 SEED = 5000
 SHOWN = {"without": 2, "with": 6}  # pictures on the contact sheet
@@ -89,7 +89,9 @@ def main() -> None:
     if arguments.draw_only:
         return
     rows = {name: judged(shipped_judge(), name, arguments.steps, pictures[name]) for name in names}
-    command = f"python -m studio.pocket.build.measure_adapters --count {arguments.count} --steps {arguments.steps}"
+    command = (
+        f"python -m lora_loom.studio.pocket.build.measure_adapters --count {arguments.count} --steps {arguments.steps}"
+    )
     write_results(
         "pocket_adapters", command + " --half" * arguments.half, [row for name in names for row in rows[name]]
     )

@@ -1,4 +1,4 @@
-"""Measure the pocket base: `python -m studio.pocket.build.measure_base`.
+"""Measure the pocket base: `python -m lora_loom.studio.pocket.build.measure_base`.
 
 By both judges, from one set of pictures. Writes `docs/results/pocket_base.json` and contact sheets of random samples
 with their verdicts.
@@ -15,15 +15,15 @@ from diffusers import AutoencoderTiny
 from numpy.typing import NDArray
 from PIL import Image
 
-from studio.pocket import base_path
-from studio.pocket.build.autoencoder import psnr_of_each
-from studio.pocket.build.contact_sheet import contact_sheet
-from studio.pocket.build.pictures import SIZE, base_scenes, draw
-from studio.pocket.build.sampling import drawn_prompts_once, load_pipeline
-from studio.pocket.concepts import base_prompts
-from studio.pocket.judge import JUDGED, Judge, sealed_judge, shipped_judge
-from studio.pocket.world.scene import Scene
-from studio.results import RESULTS, Row, proportion, write_results
+from lora_loom.studio.pocket import base_path
+from lora_loom.studio.pocket.build.autoencoder import psnr_of_each
+from lora_loom.studio.pocket.build.contact_sheet import contact_sheet
+from lora_loom.studio.pocket.build.pictures import SIZE, base_scenes, draw
+from lora_loom.studio.pocket.build.sampling import drawn_prompts_once, load_pipeline
+from lora_loom.studio.pocket.concepts import base_prompts
+from lora_loom.studio.pocket.judge import JUDGED, Judge, sealed_judge, shipped_judge
+from lora_loom.studio.pocket.world.scene import Scene
+from lora_loom.studio.results import RESULTS, Row, proportion, write_results
 
 LINES = {"subject": 0.90, "colour": 0.95, "background": 0.95, "style": 0.85}
 MAIN = tuple(LINES)
@@ -63,7 +63,9 @@ def main() -> None:
     for name, judge in (("development", shipped_judge()), ("sealed", sealed_judge())):
         for split in splits:
             rows += judged(name, split, judge, pictures[split], [scene for _, scene in asked[split]])
-    command = f"python -m studio.pocket.build.measure_base --count {arguments.count} --steps {arguments.steps}"
+    command = (
+        f"python -m lora_loom.studio.pocket.build.measure_base --count {arguments.count} --steps {arguments.steps}"
+    )
     write_results("pocket_base", command + " --half" * arguments.half, rows)
 
 

@@ -1,4 +1,4 @@
-"""Measure the pocket encoder: `python -m studio.pocket.build.measure_encoder --work DIR`.
+"""Measure the pocket encoder: `python -m lora_loom.studio.pocket.build.measure_encoder --work DIR`.
 
 How often a picture's own caption scores above 31 others, and above the same caption with one factor exchanged.
 Writes `docs/results/pocket_encoder.json`.
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from studio.pocket.build.encoder import RANKED, foil, ranks_first
-from studio.pocket.build.known_pictures import known_pictures
-from studio.pocket.encoder import shipped_encoder
-from studio.pocket.world.captions import caption
-from studio.results import Row, proportion, write_results
+from lora_loom.studio.pocket.build.encoder import RANKED, foil, ranks_first
+from lora_loom.studio.pocket.build.known_pictures import known_pictures
+from lora_loom.studio.pocket.encoder import shipped_encoder
+from lora_loom.studio.pocket.world.captions import caption
+from lora_loom.studio.results import Row, proportion, write_results
 
 LINE = 0.9
 
@@ -35,7 +35,9 @@ def main() -> None:
         told = [bool(a > b) for a, b, t, f in zip(own, other, captions, foils, strict=True) if t != f]
         rows.append(proportion(told, line=None, what="above its foil", shift=known.shift))
     write_results(
-        "pocket_encoder", f"python -m studio.pocket.build.measure_encoder --work DIR --count {arguments.count}", rows
+        "pocket_encoder",
+        f"python -m lora_loom.studio.pocket.build.measure_encoder --work DIR --count {arguments.count}",
+        rows,
     )
 
 

@@ -1,4 +1,4 @@
-"""Measure both judges: `python -m studio.pocket.build.measure_judges --work DIR`.
+"""Measure both judges: `python -m lora_loom.studio.pocket.build.measure_judges --work DIR`.
 
 Accuracy per factor and shift, abstention on strangers, calibration, the geometric check beside them, and agreement on
 pictures of the base. Parts are kept in DIR, so that an interrupted run goes on. Writes
@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from studio.pocket.agreement import agreement, cohens_kappa, expected_calibration_error
-from studio.pocket.build.known_pictures import STRANGE, Known, known_pictures
-from studio.pocket.build.labelled import Pictures, labelled
-from studio.pocket.geometry import LATTICES, shows_pattern, silhouette
-from studio.pocket.judge import CLASSES, JUDGED, OTHER, Judge, sealed_judge, shipped_judge
-from studio.results import Row, proportion, write_results
+from lora_loom.studio.pocket.agreement import agreement, cohens_kappa, expected_calibration_error
+from lora_loom.studio.pocket.build.known_pictures import STRANGE, Known, known_pictures
+from lora_loom.studio.pocket.build.labelled import Pictures, labelled
+from lora_loom.studio.pocket.geometry import LATTICES, shows_pattern, silhouette
+from lora_loom.studio.pocket.judge import CLASSES, JUDGED, OTHER, Judge, sealed_judge, shipped_judge
+from lora_loom.studio.results import Row, proportion, write_results
 
 ACCURACY_LINE, KAPPA_LINE = 0.99, 0.9
 RESAMPLES = 1000
@@ -190,7 +190,7 @@ def main() -> None:
     drawn = generated(arguments.drawn, arguments.steps, arguments.generated)
     rows = [*json.loads(part.read_text()), *(r for s, p in drawn.items() for r in agreement_rows(s, p))]
     command = (
-        f"python -m studio.pocket.build.measure_judges --work DIR --drawn DIR --count {arguments.count}"
+        f"python -m lora_loom.studio.pocket.build.measure_judges --work DIR --drawn DIR --count {arguments.count}"
         f" --generated {arguments.generated} --steps {arguments.steps}"
     )
     write_results("pocket_judges", command, rows)

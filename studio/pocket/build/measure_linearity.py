@@ -1,4 +1,4 @@
-"""Is the slider linear, and does it leave others alone: `python -m studio.pocket.build.measure_linearity NAMES`.
+"""Is the slider linear and alone: `python -m lora_loom.studio.pocket.build.measure_linearity NAMES`.
 
 For each LoRA the response is measured on some prompts and seeds, and its slider is then tried on others: R^2 of a
 straight line through the effect at settings from 0 to 1, beside that of the plain strength. For pairs of PocketCompose
@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.adapters.load import BaseTarget, load_adapter
-from pipelines.calibrate import STRENGTHS, Response, measured_response
-from pipelines.families import FusionPipeline
-from pipelines.generate import generate_batch
-from pipelines.request import AdapterChoice, GenerationRequest
-from pipelines.response import ResponseCurve, fitted
-from studio.pocket import adapters_path, base_path
-from studio.pocket.compose.sets import LoraSet, sets_of
-from studio.pocket.concepts import concept, prompts
-from studio.pocket.judge import Judge, sealed_judge, shipped_judge
-from studio.results import Row, write_results
+from lora_loom.pipelines.adapters.load import BaseTarget, load_adapter
+from lora_loom.pipelines.calibrate import STRENGTHS, Response, measured_response
+from lora_loom.pipelines.families import FusionPipeline
+from lora_loom.pipelines.generate import generate_batch
+from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
+from lora_loom.pipelines.response import ResponseCurve, fitted
+from lora_loom.studio.pocket import adapters_path, base_path
+from lora_loom.studio.pocket.compose.sets import LoraSet, sets_of
+from lora_loom.studio.pocket.concepts import concept, prompts
+from lora_loom.studio.pocket.judge import Judge, sealed_judge, shipped_judge
+from lora_loom.studio.results import Row, write_results
 
 SETTINGS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 SWEEP = (0.0, 0.5, 1.0)
@@ -193,7 +193,7 @@ def main() -> None:
         print(*(json.dumps(row) for row in rows[-2:]), sep="\n", flush=True)
     if not arguments.quick:
         options = f"--count {arguments.count} --pairs {arguments.pairs} --steps {arguments.steps}"
-        command = f"python -m studio.pocket.build.measure_linearity {' '.join(names)} {options}"
+        command = f"python -m lora_loom.studio.pocket.build.measure_linearity {' '.join(names)} {options}"
         write_results("lion_linearity", f"{command} --judge {arguments.judge}", rows)
 
 

@@ -1,6 +1,6 @@
 """Rendered pictures and their captions on disk: drawn once by several processes, in order, and memory-mapped after.
 
-`python -m studio.pocket.build.pictures --work DIR --workers N` draws those of base training ahead of time.
+`python -m lora_loom.studio.pocket.build.pictures --work DIR --workers N` draws those of base training ahead of time.
 """
 
 import argparse
@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from studio.pocket.world.captions import training_caption
-from studio.pocket.world.render import render
-from studio.pocket.world.scene import Scene, sample_scene
+from lora_loom.studio.pocket.world.captions import training_caption
+from lora_loom.studio.pocket.world.render import render
+from lora_loom.studio.pocket.world.scene import Scene, sample_scene
 
 SIZE = 128  # pixels of the shipped base
 BASE_SEED = 1

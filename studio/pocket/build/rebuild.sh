@@ -12,7 +12,7 @@ mkdir -p "$work"
 started=$SECONDS
 say() { echo "== $((SECONDS - started)) s: $*"; }
 has() { [[ $parts == *" $1 "* ]]; }
-build() { local what=$1; shift; "$python" -m "studio.pocket.build.$what" "$@" >"$work/$what.out" 2>&1 || { tail -n 25 "$work/$what.out"; say "$what failed"; return 1; }; }
+build() { local what=$1; shift; "$python" -m "lora_loom.studio.pocket.build.$what" "$@" >"$work/$what.out" 2>&1 || { tail -n 25 "$work/$what.out"; say "$what failed"; return 1; }; }
 
 judging() { # pictures while the autoencoder is still learning, then all three at once
     local part running=()
@@ -57,10 +57,10 @@ fi
 share() { # train and measure every n-th LoRA
     local k=$1 n=$2
     if has adapters; then
-        "$python" -m studio.pocket.build.adapters --share "$k/$n" ${ADAPTER_STEPS:+--steps "$ADAPTER_STEPS"} ${ADAPTERS:-}
+        "$python" -m lora_loom.studio.pocket.build.adapters --share "$k/$n" ${ADAPTER_STEPS:+--steps "$ADAPTER_STEPS"} ${ADAPTERS:-}
     fi
     if has measures; then
-        "$python" -m studio.pocket.build.measure_adapters --count "$count" --share "$k/$n" --draw-only --work "$work/measured"
+        "$python" -m lora_loom.studio.pocket.build.measure_adapters --count "$count" --share "$k/$n" --draw-only --work "$work/measured"
     fi
 }
 if has adapters && [[ -z ${ADAPTERS:-} ]]; then

@@ -1,4 +1,4 @@
-"""Go on training a shipped autoencoder: `python -m studio.pocket.build.refine_autoencoder --work DIR`.
+"""Go on training a shipped autoencoder: `python -m lora_loom.studio.pocket.build.refine_autoencoder --work DIR`.
 
 Models are trained on the latents of the shipped encoder, so a new encoder must stay near it: the squared distance to
 the old latents, in units of their spread, is part of the loss (`--anchor` times), and the decoder goes on learning to
@@ -21,11 +21,11 @@ from diffusers import AutoencoderTiny
 from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from torch import Tensor
 
-from studio.pocket import base_path
-from studio.pocket.build import checkpoint
-from studio.pocket.build.autoencoder import crop, disguise, finish, material, options, psnr, to_tensor
-from studio.pocket.build.pace import Pace
-from studio.pocket.build.ship import ship_autoencoder
+from lora_loom.studio.pocket import base_path
+from lora_loom.studio.pocket.build import checkpoint
+from lora_loom.studio.pocket.build.autoencoder import crop, disguise, finish, material, options, psnr, to_tensor
+from lora_loom.studio.pocket.build.pace import Pace
+from lora_loom.studio.pocket.build.ship import ship_autoencoder
 
 DISGUISED = 0.15  # of the batches
 OLD_SHARE = 0.25  # of a batch that is also decoded from the old latents

@@ -1,7 +1,7 @@
-"""Put a trained base into the package: `python -m studio.pocket.build.ship --work DIR`.
+"""Put a trained base into the package: `python -m lora_loom.studio.pocket.build.ship --work DIR`.
 
 Copies the pipeline of the base run with the autoencoder's latest decoder, in float16, and the logs of the training;
-then `python -m studio.pocket.build.card` writes its model card.
+then `python -m lora_loom.studio.pocket.build.card` writes its model card.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderTiny
 
-from studio.pocket import base_path
+from lora_loom.studio.pocket import base_path
 
 MOST_BYTES = 45_000_000
 

@@ -1,4 +1,4 @@
-"""Draw the picture of the README: `python -m studio.pocket.build.strip`.
+"""Draw the picture of the README: `python -m lora_loom.studio.pocket.build.strip`.
 
 A few pairs of LoRAs, each drawn without them and with every fusion method, from the same seed.
 """
@@ -6,11 +6,11 @@ A few pairs of LoRAs, each drawn without them and with every fusion method, from
 import torch
 from PIL import Image
 
-from pipelines.families import FusionPipeline
-from pipelines.registry import methods
-from studio.pocket import adapters_path
-from studio.pocket.build.contact_sheet import contact_sheet
-from studio.results import RESULTS
+from lora_loom.pipelines.families import FusionPipeline
+from lora_loom.pipelines.registry import methods
+from lora_loom.studio.pocket import adapters_path
+from lora_loom.studio.pocket.build.contact_sheet import contact_sheet
+from lora_loom.studio.results import RESULTS
 
 PAIRS = (
     (("owlet", "city"), "a purple owlet creature in a city place, flat art"),

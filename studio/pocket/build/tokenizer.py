@@ -3,7 +3,7 @@
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from studio.pocket.world.captions import HELD_TRIGGERS, RESERVED_TOKENS, later_words, vocabulary
+from lora_loom.studio.pocket.world.captions import HELD_TRIGGERS, RESERVED_TOKENS, later_words, vocabulary
 
 MAX_LENGTH = 32
 

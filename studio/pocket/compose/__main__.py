@@ -1,4 +1,4 @@
-"""PocketCompose from a terminal: `python -m studio.pocket.compose sets|run|report|suite|calibrate`."""
+"""PocketCompose from a terminal: `python -m lora_loom.studio.pocket.compose sets|run|report|suite|calibrate`."""
 
 import argparse
 import os
@@ -7,15 +7,15 @@ from pathlib import Path
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # asking for a GPU must not open it before processes fork
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from studio.doctor import forecast_path
-from studio.pocket import adapters_path, base_path
-from studio.pocket.compose import jobs, packing, suite
-from studio.pocket.compose import run as runs
-from studio.pocket.compose.drawing import Sampling
-from studio.pocket.compose.references import REFERENCES
-from studio.pocket.compose.sets import SEEDS, SIZES, TEST_SETS, sets_of, write_sets
-from studio.pocket.compose.sharing import shared_device
-from studio.pocket.concepts import CONCEPTS
+from lora_loom.studio.doctor import forecast_path
+from lora_loom.studio.pocket import adapters_path, base_path
+from lora_loom.studio.pocket.compose import jobs, packing, suite
+from lora_loom.studio.pocket.compose import run as runs
+from lora_loom.studio.pocket.compose.drawing import Sampling
+from lora_loom.studio.pocket.compose.references import REFERENCES
+from lora_loom.studio.pocket.compose.sets import SEEDS, SIZES, TEST_SETS, sets_of, write_sets
+from lora_loom.studio.pocket.compose.sharing import shared_device
+from lora_loom.studio.pocket.concepts import CONCEPTS
 
 
 def main() -> None:
@@ -32,12 +32,15 @@ def main() -> None:
     elif arguments.command == "run":
         raise SystemExit(_run(arguments))
     elif arguments.command == "report":
-        from studio.pocket.compose import pages, report  # needs scipy, which a machine that only draws may lack
+        from lora_loom.studio.pocket.compose import (  # needs scipy, which a machine that only draws may lack
+            pages,
+            report,
+        )
 
         report.write(arguments.rows, arguments.name, arguments.judge, arguments.note)
         pages.write(arguments.name)
     elif arguments.command == "calibrate":
-        from studio.pocket.compose import calibrate  # needs scikit-learn
+        from lora_loom.studio.pocket.compose import calibrate  # needs scikit-learn
 
         calibrate.write(arguments.rows, arguments.judge, arguments.model)
     else:
@@ -75,7 +78,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from pipelines.registry import methods
+    from lora_loom.pipelines.registry import methods
 
     names = arguments.methods.split(",")
     if "all" in names:
@@ -94,7 +97,7 @@ def _run(arguments: argparse.Namespace) -> int:
         single_scenes=arguments.single_scenes,
         shown_sets=arguments.shown_sets,
     )
-    import pipelines.families  # noqa: F401 - once, for all processes
+    import lora_loom.pipelines.families  # noqa: F401 - once, for all processes
 
     machine = runs.Machine(
         device=arguments.device,

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.compatibility.forecast import Forecast, Term, features
-from studio.pocket.compose.outcomes import Outcomes, read
-from studio.pocket.compose.sets import LoraSet
-from studio.results import Row, write_results
+from lora_loom.pipelines.compatibility.forecast import Forecast, Term, features
+from lora_loom.studio.pocket.compose.outcomes import Outcomes, read
+from lora_loom.studio.pocket.compose.sets import LoraSet
+from lora_loom.studio.results import Row, write_results
 
 METHOD = "merge"
 RESAMPLES = 200
@@ -148,10 +148,10 @@ def _row(
 
 def figures_of(sets: Sequence[LoraSet]) -> dict[str, dict[str, float]]:
     """`features` of the shipped LoRAs of every set, by its name."""
-    from pipelines.adapters.load import BaseTarget, load_adapter
-    from pipelines.compatibility.examine import examine
-    from studio.pocket import adapters_path
-    from studio.session import Studio
+    from lora_loom.pipelines.adapters.load import BaseTarget, load_adapter
+    from lora_loom.pipelines.compatibility.examine import examine
+    from lora_loom.studio.pocket import adapters_path
+    from lora_loom.studio.session import Studio
 
     target = BaseTarget.from_pipeline(Studio("pocket").pipeline)
     names = sorted({name for each in sets for name in each.members})
@@ -180,4 +180,6 @@ def write(paths: Sequence[Path], judge: str, out: Path) -> None:
     forecast = replace(forecast, auc=float(value) if isinstance(value, float) else None)
     out.write_text(forecast.to_json(), encoding="utf-8")
     about: Row = {"what": "about", "judge": judge, "fitted": forecast.provenance, "held_out_sets": len(held)}
-    write_results("forecast", "python -m studio.pocket.compose calibrate RUN.jsonl.gz ...", [about, *measured])
+    write_results(
+        "forecast", "python -m lora_loom.studio.pocket.compose calibrate RUN.jsonl.gz ...", [about, *measured]
+    )

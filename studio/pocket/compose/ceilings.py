@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from studio.pocket.compose.sets import LoraSet
-from studio.pocket.world.render import render
-from studio.pocket.world.scene import Scene, posed
+from lora_loom.studio.pocket.compose.sets import LoraSet
+from lora_loom.studio.pocket.world.render import render
+from lora_loom.studio.pocket.world.scene import Scene, posed
 
 CEILINGS = ("truth", "round_trip")
 

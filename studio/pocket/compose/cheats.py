@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from studio.pocket.compose.ceilings import true_render
-from studio.pocket.compose.sets import LoraSet
-from studio.pocket.world.scene import FACTORS, Scene
+from lora_loom.studio.pocket.compose.ceilings import true_render
+from lora_loom.studio.pocket.compose.sets import LoraSet
+from lora_loom.studio.pocket.world.scene import FACTORS, Scene
 
 FAINT = 0.35  # how much of each render an overlay shows
 

@@ -12,12 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from pipelines.generate import generate_batch
-from pipelines.registry import create, methods, parsed
-from pipelines.request import AdapterChoice, GenerationRequest, SettingValue
-from studio.pocket.compose.drawing import Drawn, Sampling
-from studio.pocket.compose.references import REFERENCES, PeftBench, Task
-from studio.pocket.compose.sets import LoraSet
+from lora_loom.pipelines.generate import generate_batch
+from lora_loom.pipelines.registry import create, methods, parsed
+from lora_loom.pipelines.request import AdapterChoice, GenerationRequest, SettingValue
+from lora_loom.studio.pocket.compose.drawing import Drawn, Sampling
+from lora_loom.studio.pocket.compose.references import REFERENCES, PeftBench, Task
+from lora_loom.studio.pocket.compose.sets import LoraSet
 
 
 class Contestant(Protocol):

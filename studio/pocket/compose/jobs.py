@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipelines.atomic_file import atomic_file
-from studio.pocket.compose.ceilings import CEILINGS, through_autoencoder, true_renders
-from studio.pocket.compose.cheats import CHEATS
-from studio.pocket.compose.contestants import Bench, contestant, takes_part
-from studio.pocket.compose.drawing import Drawn, Sampling
-from studio.pocket.compose.judging import verdicts_of
-from studio.pocket.compose.references import REFERENCES
-from studio.pocket.compose.sets import LoraSet, single_sets
-from studio.pocket.judge import Judge
+from lora_loom.pipelines.atomic_file import atomic_file
+from lora_loom.studio.pocket.compose.ceilings import CEILINGS, through_autoencoder, true_renders
+from lora_loom.studio.pocket.compose.cheats import CHEATS
+from lora_loom.studio.pocket.compose.contestants import Bench, contestant, takes_part
+from lora_loom.studio.pocket.compose.drawing import Drawn, Sampling
+from lora_loom.studio.pocket.compose.judging import verdicts_of
+from lora_loom.studio.pocket.compose.references import REFERENCES
+from lora_loom.studio.pocket.compose.sets import LoraSet, single_sets
+from lora_loom.studio.pocket.judge import Judge
 
 ALONE = ("merge", "base")  # who draws the sets of one LoRA: it with its LoRA, and the base without
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from studio.pocket.judge import Judge, judge_files
+from lora_loom.studio.pocket.judge import Judge, judge_files
 
 
 def judges_on(device: str) -> dict[str, Judge]:

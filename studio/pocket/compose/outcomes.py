@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from studio.pocket.compose.packing import lines_of
-from studio.pocket.compose.scoring import Score, Verdict, score
-from studio.pocket.compose.sets import LoraSet, frozen_sets
+from lora_loom.studio.pocket.compose.packing import lines_of
+from lora_loom.studio.pocket.compose.scoring import Score, Verdict, score
+from lora_loom.studio.pocket.compose.sets import LoraSet, frozen_sets
 
 ALONE = "alone"  # the contestants alone.0, alone.1, ... are one control
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines.atomic_file import atomic_file
-from pipelines.errors import RequestError
-from studio.pocket.compose.contestants import reads_gates
-from studio.pocket.compose.jobs import file_name_of
+from lora_loom.pipelines.atomic_file import atomic_file
+from lora_loom.pipelines.errors import RequestError
+from lora_loom.studio.pocket.compose.contestants import reads_gates
+from lora_loom.studio.pocket.compose.jobs import file_name_of
 
 PACKED = "pocketcompose.jsonl.gz"
 CLAIM = "run.json"  # in the folder of a run: what its pictures are made of

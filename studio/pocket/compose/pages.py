@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from studio.results import RESULTS
+from lora_loom.studio.results import RESULTS
 
 DOCS = RESULTS.parent
 OVERVIEW = "every_method"

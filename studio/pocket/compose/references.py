@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from studio.pocket.compose.drawing import Drawn, Sampling
-from studio.pocket.compose.sets import LoraSet
+from lora_loom.studio.pocket.compose.drawing import Drawn, Sampling
+from lora_loom.studio.pocket.compose.sets import LoraSet
 
 PAPER_SCALE = 0.8  # arXiv:2402.16843, section 4.1: every LoRA at 0.8
 PAPER_TAU = 5  # section 4.4: turns of five steps are best

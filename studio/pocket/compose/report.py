@@ -7,16 +7,16 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipelines.atomic_file import atomic_file
-from pipelines.registry import methods
-from studio.pocket.build.contact_sheet import Line, contact_sheet
-from studio.pocket.compose.ceilings import CEILINGS
-from studio.pocket.compose.outcomes import Cell, Outcomes, read
-from studio.pocket.compose.pages import strip_name
-from studio.pocket.compose.scoring import Score
-from studio.pocket.compose.sets import SIZES
-from studio.pocket.compose.tables import CONTROLS, cell_rows, judge_rows, line_rows, pair_rows, single_rows
-from studio.results import RESULTS, Row, write_results
+from lora_loom.pipelines.atomic_file import atomic_file
+from lora_loom.pipelines.registry import methods
+from lora_loom.studio.pocket.build.contact_sheet import Line, contact_sheet
+from lora_loom.studio.pocket.compose.ceilings import CEILINGS
+from lora_loom.studio.pocket.compose.outcomes import Cell, Outcomes, read
+from lora_loom.studio.pocket.compose.pages import strip_name
+from lora_loom.studio.pocket.compose.scoring import Score
+from lora_loom.studio.pocket.compose.sets import SIZES
+from lora_loom.studio.pocket.compose.tables import CONTROLS, cell_rows, judge_rows, line_rows, pair_rows, single_rows
+from lora_loom.studio.results import RESULTS, Row, write_results
 
 TILE = 96
 
@@ -28,7 +28,11 @@ def write(paths: Sequence[Path], name: str, judge: str, note: str) -> None:
         raise SystemExit(f"no verdicts of a judge called {judge}; there are {', '.join(outcomes.judges) or 'none'}")
     rows = [_about(outcomes, judge, note), *cell_rows(outcomes, judge), *single_rows(outcomes, judge)]
     rows += [*judge_rows(outcomes), *line_rows(outcomes, judge), *pair_rows(outcomes, judge)]
-    write_results(name, "python -m studio.pocket.compose run ...; python -m studio.pocket.compose report", rows)
+    write_results(
+        name,
+        "python -m lora_loom.studio.pocket.compose run ...; python -m lora_loom.studio.pocket.compose report",
+        rows,
+    )
     packed = b"".join(path.read_bytes() for path in paths)  # a file of several gzip streams reads as one
     with atomic_file(rows_path(name)) as file:
         file.write(packed)

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pipelines.atomic_file import atomic_file
-from studio.pocket import adapters_path, base_path, gates_path
-from studio.pocket.compose.contestants import Bench, contestant
-from studio.pocket.compose.drawing import Sampling
-from studio.pocket.compose.jobs import Job, do
-from studio.pocket.compose.judging import judges_on
-from studio.pocket.compose.packing import claim
-from studio.pocket.compose.sets import LoraSet
-from studio.pocket.judge import judge_files
+from lora_loom.pipelines.atomic_file import atomic_file
+from lora_loom.studio.pocket import adapters_path, base_path, gates_path
+from lora_loom.studio.pocket.compose.contestants import Bench, contestant
+from lora_loom.studio.pocket.compose.drawing import Sampling
+from lora_loom.studio.pocket.compose.jobs import Job, do
+from lora_loom.studio.pocket.compose.judging import judges_on
+from lora_loom.studio.pocket.compose.packing import claim
+from lora_loom.studio.pocket.compose.sets import LoraSet
+from lora_loom.studio.pocket.judge import judge_files
 
 PEFT_SHARE = 0.35  # of the processes load PEFT's model, which takes each some seconds, and begin with its jobs
 
@@ -138,7 +138,7 @@ def load(machine: Machine) -> Bench:
     """The pipeline on its device with all LoRAs that are shipped."""
     import torch
 
-    from pipelines.families import FusionPipeline
+    from lora_loom.pipelines.families import FusionPipeline
 
     on_cpu = machine.device == "cpu"
     dtype = torch.float16 if machine.half and not on_cpu else torch.float32

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from studio.pocket.compose.sets import LoraSet
-from studio.pocket.world.scene import FACTORS
+from lora_loom.studio.pocket.compose.sets import LoraSet
+from lora_loom.studio.pocket.world.scene import FACTORS
 
 Verdict = Mapping[str, str]  # judged factor -> the value seen, or 'other'
 UNJUDGED = "place"  # no judge looks at it, and every scene of the testbed is central

@@ -3,7 +3,7 @@
 A set has one character and at most one LoRA of each further category, k = 2 to 5 in all. The `test` sets are for
 published tables; the `tuning` sets are others, for whatever is fitted: gates, gains, calibrations. `single` are sets of
 one LoRA, any, in a few scenes: what it can do alone on its own prompt. The list is frozen in `sets.json`;
-`python -m studio.pocket.compose sets` drew it.
+`python -m lora_loom.studio.pocket.compose sets` drew it.
 """
 
 import hashlib
@@ -18,9 +18,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipelines.request import AdapterChoice
-from studio.pocket.concepts import CONCEPTS, concept, concept_caption
-from studio.pocket.world.scene import Scene, sample_scene
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.studio.pocket.concepts import CONCEPTS, concept, concept_caption
+from lora_loom.studio.pocket.world.scene import Scene, sample_scene
 
 CATEGORIES = ("character", "accessory", "style", "background", "object")  # the order of the paper of LoRA Switch
 SIZES = (2, 3, 4, 5)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from studio.pocket.compose.sets import LoraSet, as_row, sets_of, single_sets
+from lora_loom.studio.pocket.compose.sets import LoraSet, as_row, sets_of, single_sets
 
 CONTROL_METHOD = "merge"  # with no LoRA or one, every method draws the same
 
@@ -46,7 +46,7 @@ def write(
     (out / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held), encoding="utf-8")
     (out / "suite.toml").write_text(
         f"""# PocketCompose: {sets} sets of each k with {seeds} fixed seeds, and its controls.
-# Made by `python -m studio.pocket.compose suite`; the sets are frozen in studio/pocket/compose/sets.json.
+# Made by `python -m lora_loom.studio.pocket.compose suite`; the sets are frozen in studio/pocket/compose/sets.json.
 name = "pocketcompose"
 base_model = "pocket"
 prompts = "prompts.jsonl"

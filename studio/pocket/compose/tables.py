@@ -6,18 +6,18 @@ from statistics import mean, median
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import LoomError
-from studio.evaluation.resampling import cluster_bootstrap, mcnemar, proportion_interval
-from studio.pocket.agreement import agreement, cohens_kappa
-from studio.pocket.compose.ceilings import CEILINGS
-from studio.pocket.compose.cheats import CHEATS
-from studio.pocket.compose.outcomes import ALONE, Cell, Outcomes
-from studio.pocket.compose.references import REFERENCES
-from studio.pocket.compose.scoring import composition_gap, product_of_singles
-from studio.pocket.compose.sets import SIZES
-from studio.pocket.concepts import CONCEPTS, concept
-from studio.pocket.correction import Counted, corrected_share
-from studio.results import Row, wilson
+from lora_loom.pipelines.errors import LoomError
+from lora_loom.studio.evaluation.resampling import cluster_bootstrap, mcnemar, proportion_interval
+from lora_loom.studio.pocket.agreement import agreement, cohens_kappa
+from lora_loom.studio.pocket.compose.ceilings import CEILINGS
+from lora_loom.studio.pocket.compose.cheats import CHEATS
+from lora_loom.studio.pocket.compose.outcomes import ALONE, Cell, Outcomes
+from lora_loom.studio.pocket.compose.references import REFERENCES
+from lora_loom.studio.pocket.compose.scoring import composition_gap, product_of_singles
+from lora_loom.studio.pocket.compose.sets import SIZES
+from lora_loom.studio.pocket.concepts import CONCEPTS, concept
+from lora_loom.studio.pocket.correction import Counted, corrected_share
+from lora_loom.studio.results import Row, wilson
 
 CONTROLS = (*CEILINGS, *CHEATS, "base", ALONE)
 RIVALS = ("merge", "switch", "composite")  # the line to beat is the best of these

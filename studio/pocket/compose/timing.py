@@ -1,4 +1,4 @@
-"""How fast a machine draws PocketCompose: `python -m studio.pocket.compose.timing --device cuda --processes 1,4,8,14`.
+"""How fast a machine draws: `python -m lora_loom.studio.pocket.compose.timing --device cuda --processes 1,4,8,14`.
 
 Prints one JSON line each for the denoiser's forward (eager and, on an accelerator, as one CUDA graph, by batch) and for
 whole pictures drawn by several processes at once. It decides the batch and the number of processes of a big run.
@@ -17,16 +17,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines.registry import create
-from pipelines.request import AdapterChoice
-from pipelines.runtime.fused import fused
-from studio.pocket import adapters_path, base_path
+from lora_loom.pipelines.registry import create
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.runtime.fused import fused
+from lora_loom.studio.pocket import adapters_path, base_path
 
 SEEDS, STEPS = 16, 20
 
 
 def loaded(base: Path, adapters: Path, names: list[str], device: str, dtype: torch.dtype) -> Any:
-    from pipelines.families import FusionPipeline
+    from lora_loom.pipelines.families import FusionPipeline
 
     pipe = FusionPipeline.from_pretrained(str(base), dtype=dtype).to(device)
     pipe.set_progress_bar_config(disable=True)
@@ -129,7 +129,7 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # asking for a GPU must not open it before the fork
     torch.set_num_threads(1)
-    import pipelines.families  # noqa: F401 - once, for all the children
+    import lora_loom.pipelines.families  # noqa: F401 - once, for all the children
 
     names = arguments.names.split(",")
     print(json.dumps({"mps": shutil.which("nvidia-cuda-mps-control")}), flush=True)

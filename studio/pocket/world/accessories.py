@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from studio.pocket.world.palette import INK, WHITE, rgb
-from studio.pocket.world.parts import Anchors, Part
-from studio.pocket.world.shapes import Field, arc, box, capsule, circle, cut, ellipse, polygon, union
+from lora_loom.studio.pocket.world.palette import INK, WHITE, rgb
+from lora_loom.studio.pocket.world.parts import Anchors, Part
+from lora_loom.studio.pocket.world.shapes import Field, arc, box, capsule, circle, cut, ellipse, polygon, union
 
 
 def draw_accessory(name: str, u: Field, v: Field, at: Anchors) -> list[Part]:

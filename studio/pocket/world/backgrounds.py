@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from studio.pocket.world.palette import Rgb, jittered, rgb
-from studio.pocket.world.shapes import Field, capsule, circle, coverage, ellipse, polygon
+from lora_loom.studio.pocket.world.palette import Rgb, jittered, rgb
+from lora_loom.studio.pocket.world.shapes import Field, capsule, circle, coverage, ellipse, polygon
 
 Rng = np.random.Generator
 Image = Rgb

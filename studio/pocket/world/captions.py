@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from studio.pocket.world.scene import (
+from lora_loom.studio.pocket.world.scene import (
     CREATURES,
     HELD_ACCESSORIES,
     HELD_BACKGROUNDS,

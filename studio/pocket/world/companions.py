@@ -4,9 +4,20 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from studio.pocket.world.palette import WHITE, rgb
-from studio.pocket.world.parts import Part
-from studio.pocket.world.shapes import Field, arc, box, capsule, circle, cut, ellipse, intersection, polygon, union
+from lora_loom.studio.pocket.world.palette import WHITE, rgb
+from lora_loom.studio.pocket.world.parts import Part
+from lora_loom.studio.pocket.world.shapes import (
+    Field,
+    arc,
+    box,
+    capsule,
+    circle,
+    cut,
+    ellipse,
+    intersection,
+    polygon,
+    union,
+)
 
 # units of half a picture: how far from the middle a companion stands, how low, and half its size; chosen so that it
 # stays inside the picture and below and beside every face, whatever the subject's pose

@@ -4,9 +4,20 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from studio.pocket.world.palette import INK, WHITE, rgb
-from studio.pocket.world.parts import Anchors, Drawing, Part, eye, face
-from studio.pocket.world.shapes import Field, arc, capsule, circle, cut, ellipse, intersection, polygon, polyline, union
+from lora_loom.studio.pocket.world.palette import INK, WHITE, rgb
+from lora_loom.studio.pocket.world.parts import Anchors, Drawing, Part, eye, face
+from lora_loom.studio.pocket.world.shapes import (
+    Field,
+    arc,
+    capsule,
+    circle,
+    cut,
+    ellipse,
+    intersection,
+    polygon,
+    polyline,
+    union,
+)
 
 
 @dataclass(frozen=True)

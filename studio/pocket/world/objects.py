@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from studio.pocket.world.palette import rgb
-from studio.pocket.world.parts import Anchors, Drawing, Part, face
-from studio.pocket.world.shapes import (
+from lora_loom.studio.pocket.world.palette import rgb
+from lora_loom.studio.pocket.world.parts import Anchors, Drawing, Part, face
+from lora_loom.studio.pocket.world.shapes import (
     Field,
     box,
     circle,

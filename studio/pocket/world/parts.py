@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from studio.pocket.world.palette import INK, WHITE, Rgb, rgb
-from studio.pocket.world.shapes import Field, arc, circle, ellipse
+from lora_loom.studio.pocket.world.palette import INK, WHITE, Rgb, rgb
+from lora_loom.studio.pocket.world.shapes import Field, arc, circle, ellipse
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,16 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from studio.pocket.world.accessories import draw_accessory
-from studio.pocket.world.backgrounds import BACKGROUNDS, Background
-from studio.pocket.world.companions import COMPANION_SIZE, draw_companion
-from studio.pocket.world.creatures import CREATURES, Creature, draw_creature
-from studio.pocket.world.objects import OBJECTS
-from studio.pocket.world.palette import COLOURS, INK, WHITE, Rgb, darker, jittered, lighter, mix, rgb
-from studio.pocket.world.parts import Part
-from studio.pocket.world.scene import Scene
-from studio.pocket.world.shapes import Field, coverage, union
-from studio.pocket.world.styles import STYLES, Style
+from lora_loom.studio.pocket.world.accessories import draw_accessory
+from lora_loom.studio.pocket.world.backgrounds import BACKGROUNDS, Background
+from lora_loom.studio.pocket.world.companions import COMPANION_SIZE, draw_companion
+from lora_loom.studio.pocket.world.creatures import CREATURES, Creature, draw_creature
+from lora_loom.studio.pocket.world.objects import OBJECTS
+from lora_loom.studio.pocket.world.palette import COLOURS, INK, WHITE, Rgb, darker, jittered, lighter, mix, rgb
+from lora_loom.studio.pocket.world.parts import Part
+from lora_loom.studio.pocket.world.scene import Scene
+from lora_loom.studio.pocket.world.shapes import Field, coverage, union
+from lora_loom.studio.pocket.world.styles import STYLES, Style
 
 SUBJECT_SIZE = 0.8
 PLACE_X = {"centre": 0.0, "left": -0.24, "right": 0.24}

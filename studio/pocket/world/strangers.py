@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from studio.pocket.world.backgrounds import Background
-from studio.pocket.world.palette import Rgb, rgb
-from studio.pocket.world.shapes import Field
-from studio.pocket.world.styles import Style
+from lora_loom.studio.pocket.world.backgrounds import Background
+from lora_loom.studio.pocket.world.palette import Rgb, rgb
+from lora_loom.studio.pocket.world.shapes import Field
+from lora_loom.studio.pocket.world.styles import Style
 
 Rng = np.random.Generator
 

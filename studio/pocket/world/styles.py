@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from studio.pocket.world.palette import INK, WHITE, Rgb, mix, rgb
-from studio.pocket.world.shapes import Field, coverage
+from lora_loom.studio.pocket.world.palette import INK, WHITE, Rgb, mix, rgb
+from lora_loom.studio.pocket.world.shapes import Field, coverage
 
 Finish = Callable[[Rgb, Field, Field, Field, float, np.random.Generator], Rgb]
 

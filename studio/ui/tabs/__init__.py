@@ -1,1 +1,1 @@
-"""One file per tab; each defines `TAB`, and `studio.ui.page` finds them by reading this folder."""
+"""One file per tab; each defines `TAB`, and `lora_loom.studio.ui.page` finds them by reading this folder."""

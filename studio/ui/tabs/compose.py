@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gradio as gr
 
-from studio.ui.compose_events import ComposeEvents
-from studio.ui.compose_layout import lay_out
-from studio.ui.page import Tab
-from studio.ui.workspace import Workspace
+from lora_loom.studio.ui.compose_events import ComposeEvents
+from lora_loom.studio.ui.compose_layout import lay_out
+from lora_loom.studio.ui.page import Tab
+from lora_loom.studio.ui.workspace import Workspace
 
 
 def build(workspace: Workspace, page: gr.Blocks) -> None:

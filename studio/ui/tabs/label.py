@@ -11,16 +11,16 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.errors import EvaluationError, LoomError
-from studio.evaluation.feature_cache import pixel_hash
-from studio.evaluation.labels.book import LabelBook
-from studio.evaluation.labels.questions import Question, questions
-from studio.evaluation.pictures import read_pictures
-from studio.ui.banner import error_banner
-from studio.ui.label_view import finished_view, label_view, opening_view, welcome_view
-from studio.ui.markup import ON_ACTION
-from studio.ui.page import Tab
-from studio.ui.workspace import Workspace
+from lora_loom.pipelines.errors import EvaluationError, LoomError
+from lora_loom.studio.evaluation.feature_cache import pixel_hash
+from lora_loom.studio.evaluation.labels.book import LabelBook
+from lora_loom.studio.evaluation.labels.questions import Question, questions
+from lora_loom.studio.evaluation.pictures import read_pictures
+from lora_loom.studio.ui.banner import error_banner
+from lora_loom.studio.ui.label_view import finished_view, label_view, opening_view, welcome_view
+from lora_loom.studio.ui.markup import ON_ACTION
+from lora_loom.studio.ui.page import Tab
+from lora_loom.studio.ui.workspace import Workspace
 
 LABELS, SETS = "LOOM_LABELS", "LOOM_LABEL_SETS"  # folder of the answers; further folders of pictures, as in PATH
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}

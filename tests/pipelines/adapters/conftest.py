@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
-from pipelines.adapters.target import BaseTarget
+from lora_loom.pipelines.adapters.target import BaseTarget
 
 WIDTH = 16  # of the text that the U-Nets attend to: neither 768 nor 1024 nor 2048
 

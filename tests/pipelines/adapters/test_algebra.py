@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipelines.adapters.algebra import Product, dense, hadamard, kronecker, shortest, take_rows, with_core
+from lora_loom.pipelines.adapters.algebra import Product, dense, hadamard, kronecker, shortest, take_rows, with_core
 
 
 @pytest.fixture

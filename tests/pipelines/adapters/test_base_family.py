@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.adapters.base_family import detect_base_family
+from lora_loom.pipelines.adapters.base_family import detect_base_family
 
 ATTENTION = "transformer_blocks_0_attn2_to_k.lora_down.weight"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.adapters.hostile_text import display_names, display_text
+from lora_loom.pipelines.adapters.hostile_text import display_names, display_text
 
 
 @pytest.mark.parametrize(("text", "shown"), [

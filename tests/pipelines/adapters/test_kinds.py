@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pipelines.adapters.load import load_adapter
-from pipelines.errors import AdapterFileError, AdapterMatchError
+from lora_loom.pipelines.adapters.load import load_adapter
+from lora_loom.pipelines.errors import AdapterFileError, AdapterMatchError
 
 LINEAR = ("mid_block.attentions.0.transformer_blocks.0.attn1.to_q", (16, 16))
 WIDE = ("mid_block.attentions.0.transformer_blocks.0.ff.net.0.proj", (128, 16))

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pipelines.adapters.load import BaseTarget, inspect_adapter, load_adapter
-from pipelines.adapters.receipt import Ignored, WrongShape
-from pipelines.errors import AdapterFileError, AdapterMatchError
+from lora_loom.pipelines.adapters.load import BaseTarget, inspect_adapter, load_adapter
+from lora_loom.pipelines.adapters.receipt import Ignored, WrongShape
+from lora_loom.pipelines.errors import AdapterFileError, AdapterMatchError
 
 TO_Q = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
 TO_K = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k"

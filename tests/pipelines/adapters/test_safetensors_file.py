@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipelines.adapters.header import FLOATING_BYTES
-from pipelines.adapters.limits import Limits
-from pipelines.adapters.safetensors_file import read, read_header, read_tensors
-from pipelines.errors import AdapterFileError
+from lora_loom.pipelines.adapters.header import FLOATING_BYTES
+from lora_loom.pipelines.adapters.limits import Limits
+from lora_loom.pipelines.adapters.safetensors_file import read, read_header, read_tensors
+from lora_loom.pipelines.errors import AdapterFileError
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
 

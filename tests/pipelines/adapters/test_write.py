@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipelines.adapters.factors import Magnitude
-from pipelines.adapters.load import load_adapter
-from pipelines.adapters.safetensors_file import read_header
-from pipelines.adapters.write import save_adapter
-from pipelines.errors import AdapterMatchError, OutputError
+from lora_loom.pipelines.adapters.factors import Magnitude
+from lora_loom.pipelines.adapters.load import load_adapter
+from lora_loom.pipelines.adapters.safetensors_file import read_header
+from lora_loom.pipelines.adapters.write import save_adapter
+from lora_loom.pipelines.errors import AdapterMatchError, OutputError
 
 PREFIX = {"sd15": "unet", "sdxl": "unet", "sd3": "transformer", "flux": "transformer"}
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pipelines.adapters.factors import Adapter, LoraFactors
-from pipelines.adapters.receipt import Receipt
+from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors
+from lora_loom.pipelines.adapters.receipt import Receipt
 
 Q = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 K = "up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"

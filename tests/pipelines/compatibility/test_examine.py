@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pipelines.adapters.factors import LoraFactors, Magnitude
-from pipelines.compatibility.base_spectra import BaseSpectra
-from pipelines.compatibility.examine import examine
-from pipelines.compatibility.measured import layer_forms
-from pipelines.compatibility.report import Report
-from pipelines.errors import AdapterMatchError
-from pipelines.registry import create
-from pipelines.request import AdapterChoice
-from pipelines.weight_space.norms import inner
+from lora_loom.pipelines.adapters.factors import LoraFactors, Magnitude
+from lora_loom.pipelines.compatibility.base_spectra import BaseSpectra
+from lora_loom.pipelines.compatibility.examine import examine
+from lora_loom.pipelines.compatibility.measured import layer_forms
+from lora_loom.pipelines.compatibility.report import Report
+from lora_loom.pipelines.errors import AdapterMatchError
+from lora_loom.pipelines.registry import create
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.weight_space.norms import inner
 
 
 def report(*adapters, strengths=None, **more):

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from pipelines.compatibility.base_spectra import BaseSpectra, base_spectrum
-from pipelines.compatibility.intruders import MOST, IntruderProbe
-from pipelines.weight_space.canonical import canonical
+from lora_loom.pipelines.compatibility.base_spectra import BaseSpectra, base_spectrum
+from lora_loom.pipelines.compatibility.intruders import MOST, IntruderProbe
+from lora_loom.pipelines.weight_space.canonical import canonical
 
 
 def dense_intruders(weight, delta, strength, kept=None):

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from pipelines.compatibility.crowding import crowding
-from pipelines.compatibility.overlap import Sums, overlaps, shared_coordinates
-from pipelines.compatibility.signals import signals
-from pipelines.weight_space.canonical import canonical
+from lora_loom.pipelines.compatibility.crowding import crowding
+from lora_loom.pipelines.compatibility.overlap import Sums, overlaps, shared_coordinates
+from lora_loom.pipelines.compatibility.signals import signals
+from lora_loom.pipelines.weight_space.canonical import canonical
 
 
 def sums_of(updates, weights, shape=None):

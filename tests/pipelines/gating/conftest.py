@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pipelines.gating.gate_file import new_gate
-from pipelines.gating.layer_map import LayerMap
+from lora_loom.pipelines.gating.gate_file import new_gate
+from lora_loom.pipelines.gating.layer_map import LayerMap
 
 
 @pytest.fixture(scope="session")

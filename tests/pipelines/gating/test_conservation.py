@@ -2,7 +2,7 @@
 
 import torch
 
-from pipelines.gating.conservation import MAX_GAIN, given_back
+from lora_loom.pipelines.gating.conservation import MAX_GAIN, given_back
 
 
 def test_the_energy_of_every_picture_and_adapter_stays():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipelines.gating.evidence import FEATURES, Basis, company_of, gather
+from lora_loom.pipelines.gating.evidence import FEATURES, Basis, company_of, gather
 
 RANKS, WIDTH = (2, 3, 1), 7
 EXACT = {"rtol": 1e-4, "atol": 1e-5}

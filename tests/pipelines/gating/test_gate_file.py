@@ -4,11 +4,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipelines.errors import AdapterFileError, BaseModelError, SettingError
-from pipelines.gating import gate_file
-from pipelines.gating.channel_gate import ChannelGate
-from pipelines.gating.gate_file import find_gate, load_gate, save_gate
-from pipelines.gating.rank_gate import RankGate
+from lora_loom.pipelines.errors import AdapterFileError, BaseModelError, SettingError
+from lora_loom.pipelines.gating import gate_file
+from lora_loom.pipelines.gating.channel_gate import ChannelGate
+from lora_loom.pipelines.gating.gate_file import find_gate, load_gate, save_gate
+from lora_loom.pipelines.gating.rank_gate import RankGate
 
 
 @pytest.mark.parametrize(("kind", "cls"), [("rank", RankGate), ("channel", ChannelGate)])

@@ -4,11 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipelines.gating.channel_gate import ChannelGate
-from pipelines.gating.conditions import Conditions
-from pipelines.gating.evidence import FEATURES, Evidence, company_of
-from pipelines.gating.layer_map import LayerMap
-from pipelines.gating.rank_gate import RankGate
+from lora_loom.pipelines.gating.channel_gate import ChannelGate
+from lora_loom.pipelines.gating.conditions import Conditions
+from lora_loom.pipelines.gating.evidence import FEATURES, Evidence, company_of
+from lora_loom.pipelines.gating.layer_map import LayerMap
+from lora_loom.pipelines.gating.rank_gate import RankGate
 
 
 @pytest.fixture

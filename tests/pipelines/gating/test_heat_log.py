@@ -2,7 +2,7 @@
 
 import torch
 
-from pipelines.gating.heat_log import HeatLog
+from lora_loom.pipelines.gating.heat_log import HeatLog
 
 
 def test_means_of_the_samples_in_which_an_adapter_was_open():

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.gating.heat_map import HeatMap
+from lora_loom.pipelines.gating.heat_map import HeatMap
 
 LAYERS = (
     "down_blocks.0.attentions.0.proj_in",

@@ -2,7 +2,7 @@
 
 import torch
 
-from pipelines.gating.layer_map import LayerMap, print_of
+from lora_loom.pipelines.gating.layer_map import LayerMap, print_of
 
 
 def model(seed):

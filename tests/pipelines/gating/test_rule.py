@@ -5,16 +5,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pipelines.gating.conservation import MAX_GAIN
-from pipelines.gating.gate_file import new_gate
-from pipelines.gating.heat_log import HeatLog
-from pipelines.gating.layer_map import LayerMap
-from pipelines.gating.rule import GateRule
-from pipelines.methods.arbiter import Arbiter
-from pipelines.methods.merge import Merge
-from pipelines.request import AdapterChoice
-from pipelines.runtime.arbitration import ArbitratedLayers
-from pipelines.runtime.fused import fused
+from lora_loom.pipelines.gating.conservation import MAX_GAIN
+from lora_loom.pipelines.gating.gate_file import new_gate
+from lora_loom.pipelines.gating.heat_log import HeatLog
+from lora_loom.pipelines.gating.layer_map import LayerMap
+from lora_loom.pipelines.gating.rule import GateRule
+from lora_loom.pipelines.methods.arbiter import Arbiter
+from lora_loom.pipelines.methods.merge import Merge
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.runtime.arbitration import ArbitratedLayers
+from lora_loom.pipelines.runtime.fused import fused
 
 STRENGTHS = {"fox": 0.8, "ink": 0.5, "fog": 1.2}
 KINDS = ("rank", "channel")

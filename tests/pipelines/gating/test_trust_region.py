@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipelines.gating.trust_region import within
+from lora_loom.pipelines.gating.trust_region import within
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from pipelines.errors import SettingError
-from pipelines.methods.arbiter import Arbiter
-from pipelines.plan import Predictions
-from pipelines.request import AdapterChoice
-from pipelines.runtime.fused import fused
+from lora_loom.pipelines.errors import SettingError
+from lora_loom.pipelines.methods.arbiter import Arbiter
+from lora_loom.pipelines.plan import Predictions
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.runtime.fused import fused
 
 SIDE = 8
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pipelines.errors import SettingError
-from pipelines.frequency import FrequencySets
-from pipelines.methods.cmlora import CMLoRA
-from pipelines.plan import Replay, StepState
-from pipelines.request import AdapterChoice
-from pipelines.runtime.fused import fused
+from lora_loom.pipelines.errors import SettingError
+from lora_loom.pipelines.frequency import FrequencySets
+from lora_loom.pipelines.methods.cmlora import CMLoRA
+from lora_loom.pipelines.plan import Replay, StepState
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.runtime.fused import fused
 
 CHOICES = tuple(AdapterChoice(name) for name in ("fox", "ink", "fog"))
 SETS = FrequencySets(high=("ink", "fox"), low=("fog",))

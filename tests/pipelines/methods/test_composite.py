@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pipelines.methods.composite import Composite
-from pipelines.methods.merge import Merge
-from pipelines.request import AdapterChoice
-from pipelines.runtime.fused import fused
+from lora_loom.pipelines.methods.composite import Composite
+from lora_loom.pipelines.methods.merge import Merge
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.runtime.fused import fused
 
 NAMES = ("fox", "ink", "fog")
 CHOICES = [AdapterChoice("fox", 0.9), AdapterChoice("ink", 0.5), AdapterChoice("fog", 0.7)]

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from pipelines.methods.delta_sum import DeltaSum
-from pipelines.methods.merge import Merge
-from pipelines.plan import Predictions
-from pipelines.request import AdapterChoice
-from pipelines.runtime.fused import fused
+from lora_loom.pipelines.methods.delta_sum import DeltaSum
+from lora_loom.pipelines.methods.merge import Merge
+from lora_loom.pipelines.plan import Predictions
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.runtime.fused import fused
 
 CHOICES = [AdapterChoice("fox", 0.9), AdapterChoice("ink", 0.5), AdapterChoice("fog", 0.7)]
 

@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from pipelines.errors import BaseModelError, SettingError
-from pipelines.gating import choice
-from pipelines.gating.gate_file import new_gate, save_gate
-from pipelines.gating.layer_map import LayerMap
-from pipelines.methods.arbiter import Arbiter
-from pipelines.methods.gated import Gated
-from pipelines.methods.merge import Merge
-from pipelines.request import AdapterChoice
-from pipelines.runtime.fused import fused
+from lora_loom.pipelines.errors import BaseModelError, SettingError
+from lora_loom.pipelines.gating import choice
+from lora_loom.pipelines.gating.gate_file import new_gate, save_gate
+from lora_loom.pipelines.gating.layer_map import LayerMap
+from lora_loom.pipelines.methods.arbiter import Arbiter
+from lora_loom.pipelines.methods.gated import Gated
+from lora_loom.pipelines.methods.merge import Merge
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.runtime.fused import fused
 
 STRENGTHS = {"fox": 0.8, "ink": 0.5}
 

@@ -1,8 +1,8 @@
 """Merge is PEFT's live sum."""
 
-from pipelines.methods.merge import Merge
-from pipelines.request import AdapterChoice
-from pipelines.runtime.fused import fused
+from lora_loom.pipelines.methods.merge import Merge
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.runtime.fused import fused
 
 STRENGTHS = {"fox": 0.8, "ink": -0.5, "fog": 1.2}
 

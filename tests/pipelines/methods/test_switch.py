@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from pipelines.errors import SettingError
-from pipelines.methods.switch import Switch
-from pipelines.plan import StepState
-from pipelines.request import AdapterChoice
-from pipelines.runtime.fused import fused
+from lora_loom.pipelines.errors import SettingError
+from lora_loom.pipelines.methods.switch import Switch
+from lora_loom.pipelines.plan import StepState
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.runtime.fused import fused
 
 CHOICES = [AdapterChoice("fox", 0.9), AdapterChoice("ink", 0.5), AdapterChoice("fog", 0.7)]
 

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pipelines.arbitration import Arbitration
-from pipelines.plan import FusionPlan, Pass
-from pipelines.runtime.arbitration import ArbitratedLayers, RegionedLayers
-from pipelines.runtime.fused import fused
-from pipelines.runtime.rules import LayerRule
+from lora_loom.pipelines.arbitration import Arbitration
+from lora_loom.pipelines.plan import FusionPlan, Pass
+from lora_loom.pipelines.runtime.arbitration import ArbitratedLayers, RegionedLayers
+from lora_loom.pipelines.runtime.fused import fused
+from lora_loom.pipelines.runtime.rules import LayerRule
 
 GATES = {"fox": 0.9, "ink": 0.5, "fog": 0.7}
 ARBITRATION = Arbitration(sharpness=3.0, smoothing=1, gain=0.0, max_gain=2.5, flat_from=1.0)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.adapters.factors import LoraFactors
-from pipelines.errors import AdapterMatchError
-from pipelines.runtime import bank as bank_module
-from pipelines.runtime.bank import AdapterBank, ModelBank
+from lora_loom.pipelines.adapters.factors import LoraFactors
+from lora_loom.pipelines.errors import AdapterMatchError
+from lora_loom.pipelines.runtime import bank as bank_module
+from lora_loom.pipelines.runtime.bank import AdapterBank, ModelBank
 
 
 @pytest.fixture

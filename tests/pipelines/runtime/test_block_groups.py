@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.adapters.factors import LoraFactors
-from pipelines.errors import RequestError
-from pipelines.request import AdapterChoice
-from pipelines.runtime.bank import ModelBank
-from pipelines.runtime.block_groups import ROLES, BlockGroups, scaled_by_blocks
-from pipelines.runtime.placement import carries
-from pipelines.runtime.targets import denoiser_of
+from lora_loom.pipelines.adapters.factors import LoraFactors
+from lora_loom.pipelines.errors import RequestError
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.runtime.bank import ModelBank
+from lora_loom.pipelines.runtime.block_groups import ROLES, BlockGroups, scaled_by_blocks
+from lora_loom.pipelines.runtime.placement import carries
+from lora_loom.pipelines.runtime.targets import denoiser_of
 
 UNET_NAMES = (*ROLES, "down", "mid", "up", "self_attention", "cross_attention", "feed_forward", "convolution", "text")
 DIT_NAMES = (*ROLES, "double", "attention", "feed_forward", "text_stream", "modulation", "text")

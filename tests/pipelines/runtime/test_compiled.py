@@ -5,12 +5,12 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 
-from pipelines.adapters.factors import LoraFactors
-from pipelines.registry import create
-from pipelines.request import AdapterChoice
-from pipelines.runtime.bank import AdapterBank, ModelBank
-from pipelines.runtime.fused import fused
-from pipelines.runtime.rules import LayerRule
+from lora_loom.pipelines.adapters.factors import LoraFactors
+from lora_loom.pipelines.registry import create
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.runtime.bank import AdapterBank, ModelBank
+from lora_loom.pipelines.runtime.fused import fused
+from lora_loom.pipelines.runtime.rules import LayerRule
 
 
 @pytest.fixture(autouse=True)

@@ -7,18 +7,18 @@ import torch
 from PIL import Image
 from torch import nn
 
-from pipelines.adapters.factors import LoraFactors, Magnitude
-from pipelines.adapters.load import load_adapter
-from pipelines.adapters.target import BaseTarget
-from pipelines.control import Region
-from pipelines.errors import AdapterMatchError
-from pipelines.methods.composite import Composite
-from pipelines.methods.merge import Merge
-from pipelines.registry import create
-from pipelines.request import AdapterChoice
-from pipelines.runtime.bank import ModelBank
-from pipelines.runtime.fused import fused
-from pipelines.runtime.rules import LayerRule
+from lora_loom.pipelines.adapters.factors import LoraFactors, Magnitude
+from lora_loom.pipelines.adapters.load import load_adapter
+from lora_loom.pipelines.adapters.target import BaseTarget
+from lora_loom.pipelines.control import Region
+from lora_loom.pipelines.errors import AdapterMatchError
+from lora_loom.pipelines.methods.composite import Composite
+from lora_loom.pipelines.methods.merge import Merge
+from lora_loom.pipelines.registry import create
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.runtime.bank import ModelBank
+from lora_loom.pipelines.runtime.fused import fused
+from lora_loom.pipelines.runtime.rules import LayerRule
 
 PARTS = {
     "sd15": ("attn", "resnets.0.conv1", "downsamplers"),

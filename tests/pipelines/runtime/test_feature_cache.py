@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from pipelines.errors import BaseModelError
-from pipelines.plan import FusionPlan, Pass, Replay
-from pipelines.runtime.fused import fused
-from pipelines.runtime.replay_cost import replay_share
-from pipelines.runtime.shallow import joined, shallow_of, split, standing_in
+from lora_loom.pipelines.errors import BaseModelError
+from lora_loom.pipelines.plan import FusionPlan, Pass, Replay
+from lora_loom.pipelines.runtime.fused import fused
+from lora_loom.pipelines.runtime.replay_cost import replay_share
+from lora_loom.pipelines.runtime.shallow import joined, shallow_of, split, standing_in
 
 FOX, INK = {"fox": 0.9}, {"ink": 0.5}
 

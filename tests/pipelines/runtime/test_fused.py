@@ -4,13 +4,13 @@ import pytest
 import torch
 from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, StableDiffusionInpaintPipeline
 
-from pipelines.errors import BaseModelError, UnknownAdapterError
-from pipelines.methods.composite import Composite
-from pipelines.methods.merge import Merge
-from pipelines.plan import FusionPlan, Pass
-from pipelines.request import AdapterChoice
-from pipelines.runtime.denoiser import PlanRun
-from pipelines.runtime.fused import fused, is_fused
+from lora_loom.pipelines.errors import BaseModelError, UnknownAdapterError
+from lora_loom.pipelines.methods.composite import Composite
+from lora_loom.pipelines.methods.merge import Merge
+from lora_loom.pipelines.plan import FusionPlan, Pass
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.runtime.denoiser import PlanRun
+from lora_loom.pipelines.runtime.fused import fused, is_fused
 
 TWO = [AdapterChoice("fox", 0.9), AdapterChoice("ink", 0.5)]
 

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from pipelines.runtime.gates import Stack
-from pipelines.runtime.layers import LowRankLinear, PlacedFactors, Update
+from lora_loom.pipelines.runtime.gates import Stack
+from lora_loom.pipelines.runtime.layers import LowRankLinear, PlacedFactors, Update
 
 
 def factors(rank):

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pipelines.plan import Predictions
-from pipelines.registry import create, parsed
-from pipelines.request import AdapterChoice
-from pipelines.runtime.fused import fused
+from lora_loom.pipelines.plan import Predictions
+from lora_loom.pipelines.registry import create, parsed
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.runtime.fused import fused
 
 CHOICES = [AdapterChoice("fox", 0.9), AdapterChoice("ink", 0.5), AdapterChoice("fog", 0.7)]
 NAMES = {"fox", "ink", "fog"}

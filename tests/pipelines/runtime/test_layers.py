@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pipelines.runtime.layers import LowRankConv, LowRankLinear, PlacedFactors, Update
+from lora_loom.pipelines.runtime.layers import LowRankConv, LowRankLinear, PlacedFactors, Update
 
 GATES = torch.tensor([[0.5, 0.5, -2.0]])  # two ranks of one adapter, one of another
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.control import Region
-from pipelines.errors import RequestError
-from pipelines.runtime.masks import blend, check_proportions, mask_at
+from lora_loom.pipelines.control import Region
+from lora_loom.pipelines.errors import RequestError
+from lora_loom.pipelines.runtime.masks import blend, check_proportions, mask_at
 
 
 def test_a_box_covers_cells_by_their_share():

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from pipelines.plan import FusionPlan, Pass, Predictions, weighted_mean
-from pipelines.runtime.fused import fused
-from pipelines.runtime.output_deltas import OutputDeltas
+from lora_loom.pipelines.plan import FusionPlan, Pass, Predictions, weighted_mean
+from lora_loom.pipelines.runtime.fused import fused
+from lora_loom.pipelines.runtime.output_deltas import OutputDeltas
 
 FOX, BASE = {"fox": 0.9}, {}
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pipelines.errors import BaseModelError
-from pipelines.methods.composite import Composite
-from pipelines.methods.merge import Merge
-from pipelines.methods.switch import Switch
-from pipelines.plan import FusionPlan, Pass, RegionPrompt
-from pipelines.request import AdapterChoice
-from pipelines.runtime.fused import fused
+from lora_loom.pipelines.errors import BaseModelError
+from lora_loom.pipelines.methods.composite import Composite
+from lora_loom.pipelines.methods.merge import Merge
+from lora_loom.pipelines.methods.switch import Switch
+from lora_loom.pipelines.plan import FusionPlan, Pass, RegionPrompt
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.runtime.fused import fused
 
 FOX_AND_INK = [AdapterChoice("fox", 0.9), AdapterChoice("ink", 0.5)]
 

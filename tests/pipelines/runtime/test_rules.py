@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.adapters.factors import LoraFactors
-from pipelines.methods.composite import Composite
-from pipelines.methods.merge import Merge
-from pipelines.request import AdapterChoice
-from pipelines.runtime.bank import ModelBank
-from pipelines.runtime.fused import fused
-from pipelines.runtime.rules import LayerRule
+from lora_loom.pipelines.adapters.factors import LoraFactors
+from lora_loom.pipelines.methods.composite import Composite
+from lora_loom.pipelines.methods.merge import Merge
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.runtime.bank import ModelBank
+from lora_loom.pipelines.runtime.fused import fused
+from lora_loom.pipelines.runtime.rules import LayerRule
 
 CHOICES = [AdapterChoice("fox", 0.8), AdapterChoice("ink", 0.5), AdapterChoice("fog", 1.2)]
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, HeunDiscreteScheduler
 
-from pipelines import schedulers
-from pipelines.plan import FusionPlan, Pass
-from pipelines.runtime.fused import fused
-from pipelines.runtime.steps import StepClock, noise_share
+from lora_loom.pipelines import schedulers
+from lora_loom.pipelines.plan import FusionPlan, Pass
+from lora_loom.pipelines.runtime.fused import fused
+from lora_loom.pipelines.runtime.steps import StepClock, noise_share
 
 
 @pytest.fixture

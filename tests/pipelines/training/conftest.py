@@ -17,7 +17,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, PreTrainedTokenizerFast
 
-from pipelines.training.settings import LoraTraining
+from lora_loom.pipelines.training.settings import LoraTraining
 
 WORDS = ("a", "red", "green", "blue", "square", "picture", "of", "in", "the", "style", "<t00>", "<t01>", "creature")
 SIZE = 16  # pixels; latents are half of it

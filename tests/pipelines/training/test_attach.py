@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from pipelines.training.attach import attached_lora, lora_parameters, lora_tensors
-from pipelines.training.load_check import probe
-from pipelines.training.settings import LoraTraining
+from lora_loom.pipelines.training.attach import attached_lora, lora_parameters, lora_tensors
+from lora_loom.pipelines.training.load_check import probe
+from lora_loom.pipelines.training.settings import LoraTraining
 
 BOTH = LoraTraining(rank=3, alpha=6, targets="full", text_encoder_learning_rate=1e-4)
 

@@ -8,8 +8,8 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, is_initialized
 from safetensors.torch import load_file
 
-from pipelines.errors import BaseModelError, SettingError
-from pipelines.training.lora import train_lora
+from lora_loom.pipelines.errors import BaseModelError, SettingError
+from lora_loom.pipelines.training.lora import train_lora
 
 
 def same(first, second):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.errors import SettingError
-from pipelines.training.captions import (
+from lora_loom.pipelines.errors import SettingError
+from lora_loom.pipelines.training.captions import (
     cache_captions,
     caption_book,
     check_trigger,
@@ -13,9 +13,9 @@ from pipelines.training.captions import (
     without_word,
     write_captions,
 )
-from pipelines.training.items import TrainingItem
-from pipelines.training.samples import prior_captions
-from pipelines.training.settings import LoraTraining
+from lora_loom.pipelines.training.items import TrainingItem
+from lora_loom.pipelines.training.samples import prior_captions
+from lora_loom.pipelines.training.settings import LoraTraining
 
 
 def items(*captions):

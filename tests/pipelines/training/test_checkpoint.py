@@ -5,9 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pipelines.errors import TrainingError
-from pipelines.training.checkpoint import Checkpoint, check_pictures, check_settings, load_checkpoint, save_checkpoint
-from pipelines.training.settings import LoraTraining
+from lora_loom.pipelines.errors import TrainingError
+from lora_loom.pipelines.training.checkpoint import (
+    Checkpoint,
+    check_pictures,
+    check_settings,
+    load_checkpoint,
+    save_checkpoint,
+)
+from lora_loom.pipelines.training.settings import LoraTraining
 
 SETTINGS = LoraTraining(steps=10, sample_prompts=("a", "b"))
 

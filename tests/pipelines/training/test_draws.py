@@ -2,7 +2,7 @@
 
 import torch
 
-from pipelines.training.draws import Draws, draw_step, items_of_step
+from lora_loom.pipelines.training.draws import Draws, draw_step, items_of_step
 
 
 def draw(step=0, *, seed=0, batch=8, dropout=0.0, count=5, first=0, captions=1):

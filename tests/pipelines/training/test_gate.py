@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipelines.errors import CancelledError, SettingError, TrainingError
-from pipelines.gating.gate_file import load_gate
-from pipelines.training.gate import train_gate
-from pipelines.training.gate_data import GateItem
-from pipelines.training.gate_settings import GateTraining
-from pipelines.training.items import TrainingItem
+from lora_loom.pipelines.errors import CancelledError, SettingError, TrainingError
+from lora_loom.pipelines.gating.gate_file import load_gate
+from lora_loom.pipelines.training.gate import train_gate
+from lora_loom.pipelines.training.gate_data import GateItem
+from lora_loom.pipelines.training.gate_settings import GateTraining
+from lora_loom.pipelines.training.items import TrainingItem
 
 QUICK = {"steps": 4, "batch_size": 2, "hidden": 8, "warmup_steps": 0, "device": "cpu"}
 

@@ -5,8 +5,8 @@ import json
 import pytest
 from PIL import Image
 
-from pipelines.errors import TrainingError
-from pipelines.training.items import TrainingItem, as_items, read_folder
+from lora_loom.pipelines.errors import TrainingError
+from lora_loom.pipelines.training.items import TrainingItem, as_items, read_folder
 
 
 @pytest.fixture

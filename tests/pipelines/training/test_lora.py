@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from pipelines.errors import SettingError, TrainingError
-from pipelines.training.lora import train_lora
-from pipelines.training.run_folder import RunFolder
+from lora_loom.pipelines.errors import SettingError, TrainingError
+from lora_loom.pipelines.training.lora import train_lora
+from lora_loom.pipelines.training.run_folder import RunFolder
 
 
 def same(first, second):

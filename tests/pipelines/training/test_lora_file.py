@@ -11,13 +11,13 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from pipelines.adapters.load import load_adapter
-from pipelines.adapters.target import BaseTarget
-from pipelines.errors import OutputError, TrainingError
-from pipelines.training import product
-from pipelines.training.load_check import check_file, probe
-from pipelines.training.lora import train_lora
-from pipelines.training.settings import LoraDescription
+from lora_loom.pipelines.adapters.load import load_adapter
+from lora_loom.pipelines.adapters.target import BaseTarget
+from lora_loom.pipelines.errors import OutputError, TrainingError
+from lora_loom.pipelines.training import product
+from lora_loom.pipelines.training.load_check import check_file, probe
+from lora_loom.pipelines.training.lora import train_lora
+from lora_loom.pipelines.training.settings import LoraDescription
 
 CAPTION = "a red picture"
 ABOUT = LoraDescription(

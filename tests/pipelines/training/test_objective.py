@@ -3,8 +3,13 @@
 import pytest
 import torch
 
-from pipelines.errors import BaseModelError, SettingError
-from pipelines.training.objective import min_snr_weights, prediction_target, timestep_weights, training_scheduler
+from lora_loom.pipelines.errors import BaseModelError, SettingError
+from lora_loom.pipelines.training.objective import (
+    min_snr_weights,
+    prediction_target,
+    timestep_weights,
+    training_scheduler,
+)
 
 
 def test_min_snr_weights_are_their_closed_form():

@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.errors import TrainingError
-from pipelines.training.items import TrainingItem
-from pipelines.training.pictures import decode_latents, encode_pictures, load_pixels
+from lora_loom.pipelines.errors import TrainingError
+from lora_loom.pipelines.training.items import TrainingItem
+from lora_loom.pipelines.training.pictures import decode_latents, encode_pictures, load_pixels
 
 
 def item(picture, name="it"):

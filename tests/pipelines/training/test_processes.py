@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipelines.training.lora import train_lora
+from lora_loom.pipelines.training.lora import train_lora
 
 SCRIPT = """
 import json, sys
 from pathlib import Path
 from PIL import Image
-from pipelines.training import LoraTraining, train_lora
+from lora_loom.pipelines.training import LoraTraining, train_lora
 
 settings, base, out = LoraTraining(**json.loads(sys.argv[1])), sys.argv[2], Path(sys.argv[3])
 pictures = [(Image.open(path), "a picture") for path in sorted(Path(sys.argv[4]).glob("*.bmp"))]

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipelines.errors import CancelledError, TrainingError
-from pipelines.training.lora import train_lora
+from lora_loom.pipelines.errors import CancelledError, TrainingError
+from lora_loom.pipelines.training.lora import train_lora
 
 
 def same(first, second):
@@ -79,7 +79,7 @@ def test_ctrl_c_ends_the_step_and_saves(pipe, pictures, quick, tmp_path):
 def test_the_prior_pictures_are_drawn_once_and_kept(make_pipe, pictures, quick, tmp_path, monkeypatch):
     settings = replace(quick, prior_weight=1.0, prior_images=3, trigger="<t00>")
     train_lora(settings, pictures, make_pipe(), tmp_path / "x.safetensors")
-    monkeypatch.setattr("pipelines.training.data.prior_latents", None)  # would fail if it were called again
+    monkeypatch.setattr("lora_loom.pipelines.training.data.prior_latents", None)  # would fail if it were called again
     longer = train_lora(replace(settings, steps=4), pictures, make_pipe(), tmp_path / "x.safetensors", resume=True)
     assert (longer.resumed_at, longer.steps) == (3, 4)
 

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from pipelines.errors import SettingError
-from pipelines.training.settings import LoraTraining, learning_rate_factor
+from lora_loom.pipelines.errors import SettingError
+from lora_loom.pipelines.training.settings import LoraTraining, learning_rate_factor
 
 
 def test_every_setting_has_a_help_text():

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import torch
 
-from pipelines.adapters.load import load_adapter
-from pipelines.adapters.target import BaseTarget
-from pipelines.errors import TrainingError
-from pipelines.training.slider import train_slider
+from lora_loom.pipelines.adapters.load import load_adapter
+from lora_loom.pipelines.adapters.target import BaseTarget
+from lora_loom.pipelines.errors import TrainingError
+from lora_loom.pipelines.training.slider import train_slider
 
 PROMPTS = ["a fox", "a bear", "a fox in a forest", "a red fox"]
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipelines.errors import TrainingError
-from pipelines.training.lora import train_lora
+from lora_loom.pipelines.errors import TrainingError
+from lora_loom.pipelines.training.lora import train_lora
 
 
 @pytest.fixture

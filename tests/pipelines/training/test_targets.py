@@ -3,8 +3,8 @@
 import pytest
 from torch import nn
 
-from pipelines.errors import BaseModelError
-from pipelines.training.targets import denoiser_targets, text_encoder_targets
+from lora_loom.pipelines.errors import BaseModelError
+from lora_loom.pipelines.training.targets import denoiser_targets, text_encoder_targets
 
 
 def test_attention_is_eight_projections_per_transformer_block(pipe):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipelines.adapters.factors import Adapter, LoraFactors
-from pipelines.adapters.receipt import Receipt
+from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors
+from lora_loom.pipelines.adapters.receipt import Receipt
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pipelines.adapters.factors import LoraFactors
-from pipelines.weight_space.canonical import balanced, canonical, orthonormal_down
+from lora_loom.pipelines.adapters.factors import LoraFactors
+from lora_loom.pipelines.weight_space.canonical import balanced, canonical, orthonormal_down
 
 SHAPES = [((20,), 4), ((5, 3, 3), 4), ((6, 1, 1), 6), ((20,), 30)]  # the last has more ranks than outputs or inputs
 

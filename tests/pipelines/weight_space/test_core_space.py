@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pipelines.weight_space.core_space import core_space
-from pipelines.weight_space.stack import Weighted
+from lora_loom.pipelines.weight_space.core_space import core_space
+from lora_loom.pipelines.weight_space.stack import Weighted
 
 
 @pytest.mark.parametrize("inputs", [(20,), (5, 3, 3)])

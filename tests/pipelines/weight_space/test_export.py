@@ -5,16 +5,16 @@ import json
 import pytest
 import torch
 
-from pipelines.adapters.load import load_adapter
-from pipelines.adapters.target import BaseTarget
-from pipelines.adapters.write import save_adapter
-from pipelines.errors import AdapterMatchError, SettingError
-from pipelines.registry import create
-from pipelines.request import AdapterChoice
-from pipelines.runtime.fused import fused
-from pipelines.weight_space.export import exported
-from pipelines.weight_space.norms import distance, norm
-from pipelines.weight_space.stack import Weighted, stack
+from lora_loom.pipelines.adapters.load import load_adapter
+from lora_loom.pipelines.adapters.target import BaseTarget
+from lora_loom.pipelines.adapters.write import save_adapter
+from lora_loom.pipelines.errors import AdapterMatchError, SettingError
+from lora_loom.pipelines.registry import create
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.runtime.fused import fused
+from lora_loom.pipelines.weight_space.export import exported
+from lora_loom.pipelines.weight_space.norms import distance, norm
+from lora_loom.pipelines.weight_space.stack import Weighted, stack
 
 METHODS = ["merge", "svd", "ties", "dare", "lego", "lion"]
 CHOICES = (AdapterChoice("fox", 0.8), AdapterChoice("ink", 0.5), AdapterChoice("fog", -1.2))

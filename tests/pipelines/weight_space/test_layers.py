@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from pipelines.errors import AdapterMatchError
-from pipelines.weight_space.layers import adapter_of, layers_of, recipe_of
+from lora_loom.pipelines.errors import AdapterMatchError
+from lora_loom.pipelines.weight_space.layers import adapter_of, layers_of, recipe_of
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pipelines.weight_space.lego import clusters, lego
-from pipelines.weight_space.stack import Weighted
+from lora_loom.pipelines.weight_space.lego import clusters, lego
+from lora_loom.pipelines.weight_space.stack import Weighted
 
 
 @pytest.fixture

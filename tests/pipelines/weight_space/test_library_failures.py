@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipelines.adapters.load import load_adapter
-from pipelines.adapters.target import BaseTarget
-from pipelines.adapters.write import save_adapter
-from pipelines.errors import AdapterMatchError
-from pipelines.registry import create
-from pipelines.request import AdapterChoice
-from pipelines.weight_space.export import exported
+from lora_loom.pipelines.adapters.load import load_adapter
+from lora_loom.pipelines.adapters.target import BaseTarget
+from lora_loom.pipelines.adapters.write import save_adapter
+from lora_loom.pipelines.errors import AdapterMatchError
+from lora_loom.pipelines.registry import create
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.weight_space.export import exported
 
 LINEAR = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 CONV = "down_blocks.0.resnets.0.conv1"

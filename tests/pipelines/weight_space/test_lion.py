@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 
-from pipelines.adapters.factors import LoraFactors
-from pipelines.weight_space.lion import turned_apart
-from pipelines.weight_space.norms import inner, norm
+from lora_loom.pipelines.adapters.factors import LoraFactors
+from lora_loom.pipelines.weight_space.lion import turned_apart
+from lora_loom.pipelines.weight_space.norms import inner, norm
 
 STRENGTHS, EVEN = {"fox": 0.8, "ink": 0.5, "fog": -1.2}, {"fox": 1.0, "ink": 1.0, "fog": 1.0}
 

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from pipelines.adapters.factors import LoraFactors
-from pipelines.weight_space.norms import consistent_scales, distance, inner, norm
+from lora_loom.pipelines.adapters.factors import LoraFactors
+from lora_loom.pipelines.weight_space.norms import consistent_scales, distance, inner, norm
 
 NORMS = {"fox": {"a": 1.0, "b": 8.0, "c": 2.0}, "ink": {"a": 4.0, "b": 2.0}}
 

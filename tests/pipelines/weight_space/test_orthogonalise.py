@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pipelines.weight_space.canonical import canonical
-from pipelines.weight_space.orthogonalise import orthogonal_outputs, polar
+from lora_loom.pipelines.weight_space.canonical import canonical
+from lora_loom.pipelines.weight_space.orthogonalise import orthogonal_outputs, polar
 
 WEIGHTS, EVEN = (0.8, 0.5, -1.2), (1.0, 1.0, 1.0)
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.adapters.factors import LoraFactors
-from pipelines.weight_space.recompress import recompress
-from pipelines.weight_space.stack import Weighted, stack
+from lora_loom.pipelines.adapters.factors import LoraFactors
+from lora_loom.pipelines.weight_space.recompress import recompress
+from lora_loom.pipelines.weight_space.stack import Weighted, stack
 
 RANKS, ALPHAS, WEIGHTS = {"fox": 4, "ink": 6}, {"fox": 1, "ink": 12}, {"fox": 0.7, "ink": 0.4}
 

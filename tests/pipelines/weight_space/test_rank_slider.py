@@ -6,8 +6,8 @@ import json
 import pytest
 import torch
 
-from pipelines.errors import AdapterFileError
-from pipelines.weight_space.rank_slider import HEADER_KEY, KNOTS, RankSlider, slider_of
+from lora_loom.pipelines.errors import AdapterFileError
+from lora_loom.pipelines.weight_space.rank_slider import HEADER_KEY, KNOTS, RankSlider, slider_of
 
 
 @pytest.fixture

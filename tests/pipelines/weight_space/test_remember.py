@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from pipelines.weight_space import remember
-from pipelines.weight_space.remember import MAX_SETS, remembered
+from lora_loom.pipelines.weight_space import remember
+from lora_loom.pipelines.weight_space.remember import MAX_SETS, remembered
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pipelines.weight_space.recompress import recompress
-from pipelines.weight_space.stack import Weighted, stack
+from lora_loom.pipelines.weight_space.recompress import recompress
+from lora_loom.pipelines.weight_space.stack import Weighted, stack
 
 SETS = [
     pytest.param([(0.8, 4), (0.5, 6), (-1.2, 3)], (20,), id="linear"),

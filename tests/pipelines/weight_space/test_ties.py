@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pipelines.weight_space.stack import Weighted
-from pipelines.weight_space.ties import agreeing, ties, trim
+from lora_loom.pipelines.weight_space.stack import Weighted
+from lora_loom.pipelines.weight_space.ties import agreeing, ties, trim
 
 
 def test_one_update_at_full_density_is_itself(update, dense, close):

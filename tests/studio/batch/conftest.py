@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from studio.batch.folder import open_batch
-from studio.batch.plan import plan_batch
-from studio.batch.suite import read_suite
-from studio.batch.worker import Worker, WorkerOptions
-from studio.library import AdapterLibrary
-from studio.record import GenerationRecord
-from studio.session import Generation
+from lora_loom.studio.batch.folder import open_batch
+from lora_loom.studio.batch.plan import plan_batch
+from lora_loom.studio.batch.suite import read_suite
+from lora_loom.studio.batch.worker import Worker, WorkerOptions
+from lora_loom.studio.library import AdapterLibrary
+from lora_loom.studio.record import GenerationRecord
+from lora_loom.studio.session import Generation
 
 SUITE = """
 samples = 3

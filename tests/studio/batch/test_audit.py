@@ -5,9 +5,9 @@ import json
 import pytest
 from PIL import Image
 
-from studio.batch.audit import audit
-from studio.batch.layouts import layout_of
-from studio.batch.layouts.layout import sealed_rows
+from lora_loom.studio.batch.audit import audit
+from lora_loom.studio.batch.layouts import layout_of
+from lora_loom.studio.batch.layouts.layout import sealed_rows
 
 TEXT = 'prompts = ["one", "two", "three"]\nsamples = 2\n'
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from pipelines.errors import BatchError, OutputError, RequestError
-from studio.batch.export import export
-from studio.batch.layouts import layout_of
+from lora_loom.pipelines.errors import BatchError, OutputError, RequestError
+from lora_loom.studio.batch.export import export
+from lora_loom.studio.batch.layouts import layout_of
 
 METADATA = {"tag": "colors", "include": [{"class": "bench", "count": 1}], "prompt": "a photo of a bench"}
 GENEVAL = 'prompts = {preset = "geneval"}\nsamples = 2\nmethods = ["merge", "composite"]\n'

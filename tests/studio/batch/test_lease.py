@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from studio.batch import lease as lease_module
-from studio.batch.lease import LEASE_SECONDS, Lease, claim, current, is_free, states
-from studio.batch.liveness import ProcessIdentity, is_gone, this_process
+from lora_loom.studio.batch import lease as lease_module
+from lora_loom.studio.batch.lease import LEASE_SECONDS, Lease, claim, current, is_free, states
+from lora_loom.studio.batch.liveness import ProcessIdentity, is_gone, this_process
 
 
 @pytest.fixture
@@ -27,7 +27,8 @@ def held_by(batch, shard, process, **changes):
 @pytest.fixture
 def dead():
     """A process that has ended."""
-    code = "from studio.batch.liveness import this_process as t; p = t(); print(p.host, p.pid, p.started, sep='|')"
+    code = "from lora_loom.studio.batch.liveness import this_process as t"
+    code += "; p = t(); print(p.host, p.pid, p.started, sep='|')"
     host, pid, started = subprocess.check_output([sys.executable, "-c", code], text=True).strip().split("|")
     return ProcessIdentity(host, int(pid), started)
 

@@ -5,11 +5,11 @@ import json
 
 import pytest
 
-from pipelines.errors import BatchError, SuiteError
-from pipelines.request import MAX_IMAGES, MAX_SEED
-from studio.batch.folder import open_batch
-from studio.batch.seeds import hashed_seed
-from studio.batch.shards import batches, shard_size
+from lora_loom.pipelines.errors import BatchError, SuiteError
+from lora_loom.pipelines.request import MAX_IMAGES, MAX_SEED
+from lora_loom.studio.batch.folder import open_batch
+from lora_loom.studio.batch.seeds import hashed_seed
+from lora_loom.studio.batch.shards import batches, shard_size
 
 
 def test_the_seed_is_the_hash_of_run_prompt_and_sample():

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from pipelines.errors import OutputError
-from studio.batch.put import put_new
+from lora_loom.pipelines.errors import OutputError
+from lora_loom.studio.batch.put import put_new
 
 
 def put(tmp_path, content):

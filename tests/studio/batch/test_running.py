@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from pipelines.errors import BatchError, RequestError
-from studio.batch.audit import audit
-from studio.batch.lease import claim
-from studio.batch.running import drained_by_signals, forget_failures, run_batch
-from studio.batch.worker import WorkerOptions
+from lora_loom.pipelines.errors import BatchError, RequestError
+from lora_loom.studio.batch.audit import audit
+from lora_loom.studio.batch.lease import claim
+from lora_loom.studio.batch.running import drained_by_signals, forget_failures, run_batch
+from lora_loom.studio.batch.worker import WorkerOptions
 
 SUITE = 'prompts = ["a red circle"]\nsamples = 40\nbatch_size = 1\n[request]\nnum_inference_steps = 8'
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import SuiteError
-from studio.batch.suite import read_suite
+from lora_loom.pipelines.errors import SuiteError
+from lora_loom.studio.batch.suite import read_suite
 
 
 def suite(tmp_path, text):
@@ -70,7 +70,7 @@ def test_a_missing_suite_is_named(tmp_path):
 
 
 def test_the_example_is_a_suite_of_the_shipped_loras(tmp_path):
-    from studio.batch.plan import plan_batch
+    from lora_loom.studio.batch.plan import plan_batch
 
     batch = plan_batch(read_suite(Path(__file__).parents[3] / "examples" / "batch_suite.toml"), tmp_path / "out")
     assert len(batch.pictures) == 2 * 4 * 3 * 4

@@ -8,14 +8,14 @@ from collections import Counter
 import pytest
 import torch
 
-from pipelines.errors import ChangedAdapterError, OutputError, RequestError
-from studio.batch.audit import audit
-from studio.batch.folder import open_batch
-from studio.batch.layouts import layout_of
-from studio.batch.layouts.layout import sealed_rows
-from studio.batch.lease import Lease, claim
-from studio.batch.liveness import ProcessIdentity
-from studio.batch.running import forget_failures
+from lora_loom.pipelines.errors import ChangedAdapterError, OutputError, RequestError
+from lora_loom.studio.batch.audit import audit
+from lora_loom.studio.batch.folder import open_batch
+from lora_loom.studio.batch.layouts import layout_of
+from lora_loom.studio.batch.layouts.layout import sealed_rows
+from lora_loom.studio.batch.lease import Lease, claim
+from lora_loom.studio.batch.liveness import ProcessIdentity
+from lora_loom.studio.batch.running import forget_failures
 
 PROMPTS = 'prompts = ["one", "two", "three", "four", "five", "six"]\nbatch_size = 3\n'
 ONE_SHARD = 'prompts = ["one"]\nseeds = [1, 2]\nmethods = ["merge"]\nbatch_size = 8\n'
@@ -233,7 +233,7 @@ def test_a_picture_that_kills_workers_is_given_up_at_last(plan, work, flat_studi
 
 @pytest.mark.parametrize("layout", ["folder", "webdataset"])
 def test_what_died_before_sealing_is_sealed_without_drawing(plan, work, flat_studio, monkeypatch, layout):
-    from studio.batch.layouts.layout import Layout
+    from lora_loom.studio.batch.layouts.layout import Layout
 
     batch = plan(f'layout = "{layout}"\n{PROMPTS}')
 

@@ -17,7 +17,7 @@ CONFIG = {
 @pytest.fixture(scope="session")
 def mini():
     """8x8 latents, 4 transformer blocks: 32 attention linears."""
-    from studio.bench.subjects import Subject
+    from lora_loom.studio.bench.subjects import Subject
 
     return Subject("mini", CONFIG, latent_size=8)
 
@@ -25,7 +25,7 @@ def mini():
 @pytest.fixture(scope="session")
 def one_block():
     """The same without the blocks going up and in the middle: 1 transformer block, 8 attention linears."""
-    from studio.bench.subjects import Subject
+    from lora_loom.studio.bench.subjects import Subject
 
     blocks = {"up_block_types": ("UpBlock2D", "UpBlock2D"), "mid_block_type": None}
     return Subject("one block", {**CONFIG, **blocks}, latent_size=8)

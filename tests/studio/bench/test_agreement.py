@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pipelines.errors import LoomError
-from studio.bench.agreement import require_agreement
+from lora_loom.pipelines.errors import LoomError
+from lora_loom.studio.bench.agreement import require_agreement
 
 ONES = torch.ones(3)
 

@@ -4,7 +4,7 @@ import gc
 
 import torch
 
-from studio.bench.clock import Estimate, interleaved, median, milliseconds, one_thread, ratio
+from lora_loom.studio.bench.clock import Estimate, interleaved, median, milliseconds, one_thread, ratio
 
 
 def test_arms_take_turns_and_warm_ups_are_not_kept():

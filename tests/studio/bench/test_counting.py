@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from studio.bench.counting import count, peak_bytes
+from lora_loom.studio.bench.counting import count, peak_bytes
 
 
 def count_kernels(call):

@@ -1,8 +1,8 @@
 """The doctor's benchmark on a small U-Net: every layer is examined."""
 
-from pipelines.adapters.target import BaseTarget
-from studio.bench.methods.doctor import examined
-from studio.bench.subjects import TINY
+from lora_loom.pipelines.adapters.target import BaseTarget
+from lora_loom.studio.bench.methods.doctor import examined
+from lora_loom.studio.bench.subjects import TINY
 
 
 def test_every_layer_is_examined():

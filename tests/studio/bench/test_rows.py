@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from studio.bench.clock import Estimate
-from studio.bench.rows import row
+from lora_loom.studio.bench.clock import Estimate
+from lora_loom.studio.bench.rows import row
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from studio.bench.random_loras import random_factors, random_loras, size_bytes
-from studio.bench.subjects import SDXL, SKELETON, TINY, attention_linears
+from lora_loom.studio.bench.random_loras import random_factors, random_loras, size_bytes
+from lora_loom.studio.bench.subjects import SDXL, SKELETON, TINY, attention_linears
 
 
 @pytest.mark.parametrize(

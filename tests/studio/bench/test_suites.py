@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from studio.bench import suites
-from studio.bench.clock import Estimate
-from studio.bench.rows import row
-from studio.cli.application import build
+from lora_loom.studio.bench import suites
+from lora_loom.studio.bench.clock import Estimate
+from lora_loom.studio.bench.rows import row
+from lora_loom.studio.cli.application import build
 
 ROWS = [
     row("C1", "kernels", Estimate.exact(1.44), anchor=8.03, line=1.70),
@@ -24,14 +24,14 @@ ROWS = [
 def loom(monkeypatch):
     """`loom bench ...` with three rows that are there at once."""
     monkeypatch.setattr(suites, "GROUPS", {"runtime": ("here",)})
-    monkeypatch.setitem(sys.modules, "studio.bench.runtime.here", SimpleNamespace(measure=lambda quick: ROWS))
+    monkeypatch.setitem(sys.modules, "lora_loom.studio.bench.runtime.here", SimpleNamespace(measure=lambda quick: ROWS))
     return lambda *args: CliRunner().invoke(build(), args)
 
 
 def test_every_group_can_be_measured():
     for suite, groups in suites.GROUPS.items():
         for group in groups:
-            assert callable(importlib.import_module(f"studio.bench.{suite}.{group}").measure)
+            assert callable(importlib.import_module(f"lora_loom.studio.bench.{suite}.{group}").measure)
 
 
 def test_json_is_a_result_document(loom, tmp_path):

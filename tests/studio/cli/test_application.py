@@ -7,9 +7,9 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from pipelines.errors import RequestError
-from studio.cli import methods as methods_command
-from studio.cli.application import build
+from lora_loom.pipelines.errors import RequestError
+from lora_loom.studio.cli import methods as methods_command
+from lora_loom.studio.cli.application import build
 
 
 @pytest.fixture
@@ -70,6 +70,6 @@ def test_a_prompt_after_two_dashes_is_no_option(loom):
 
 
 def test_the_entry_point_runs():
-    code = "from studio.cli import main; main()"
+    code = "from lora_loom.studio.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code, "methods", "--json"], capture_output=True, text=True, check=True)
     assert {"merge", "switch", "composite"} <= {method["name"] for method in json.loads(done.stdout)["methods"]}

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from studio.cli.application import build
+from lora_loom.studio.cli.application import build
 
 SUITE = """
 base_model = "{base}"

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from studio import session
-from studio.cli.application import build
-from studio.record import read_record
+from lora_loom.studio import session
+from lora_loom.studio.cli.application import build
+from lora_loom.studio.record import read_record
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from pipelines.compatibility.report import Report
-from studio import session
-from studio.cli.application import build
+from lora_loom.pipelines.compatibility.report import Report
+from lora_loom.studio import session
+from lora_loom.studio.cli.application import build
 
 
 @pytest.fixture

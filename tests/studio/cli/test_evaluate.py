@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from studio.cli.application import build
+from lora_loom.studio.cli.application import build
 
 
 @pytest.fixture

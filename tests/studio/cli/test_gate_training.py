@@ -6,14 +6,14 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from pipelines.errors import TrainingError
-from pipelines.gating.gate_file import load_gate
-from pipelines.training.captions import has_word
-from pipelines.training.items import TrainingItem
-from studio.cli.application import build
-from studio.gate_items import items_by_trigger
-from studio.pocket.compose.sets import frozen_sets
-from studio.pocket.gate_pictures import composed_caption, composed_pictures, side_of, tuning_sets
+from lora_loom.pipelines.errors import TrainingError
+from lora_loom.pipelines.gating.gate_file import load_gate
+from lora_loom.pipelines.training.captions import has_word
+from lora_loom.pipelines.training.items import TrainingItem
+from lora_loom.studio.cli.application import build
+from lora_loom.studio.gate_items import items_by_trigger
+from lora_loom.studio.pocket.compose.sets import frozen_sets
+from lora_loom.studio.pocket.gate_pictures import composed_caption, composed_pictures, side_of, tuning_sets
 
 QUICK = ("--steps", "2", "--batch-size", "2", "--hidden", "4", "--device", "cpu")
 

@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from pipelines.errors import ChangedAdapterError, UnknownAdapterError
-from pipelines.request import AdapterChoice, GenerationRequest
-from studio import session
-from studio.cli.application import build
-from studio.record import GenerationRecord, read_record, save_png
+from lora_loom.pipelines.errors import ChangedAdapterError, UnknownAdapterError
+from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
+from lora_loom.studio import session
+from lora_loom.studio.cli.application import build
+from lora_loom.studio.record import GenerationRecord, read_record, save_png
 
 OLD = GenerationRecord(
     request=GenerationRequest(

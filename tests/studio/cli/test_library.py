@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from studio import session
-from studio.cli.application import build
+from lora_loom.studio import session
+from lora_loom.studio.cli.application import build
 
 MODULE = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
 

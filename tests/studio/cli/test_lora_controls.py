@@ -3,11 +3,11 @@
 import pytest
 from PIL import Image
 
-from pipelines.control import Region
-from pipelines.errors import RequestError
-from pipelines.request import AdapterChoice, GenerationRequest
-from studio.cli.lora_controls import parse_blocks, parse_curve, parse_region
-from studio.cli.request_options import asked_for
+from lora_loom.pipelines.control import Region
+from lora_loom.pipelines.errors import RequestError
+from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
+from lora_loom.studio.cli.lora_controls import parse_blocks, parse_curve, parse_region
+from lora_loom.studio.cli.request_options import asked_for
 
 BOX = (0.0, 0.0, 0.5, 1.0)
 

@@ -6,8 +6,8 @@ import pytest
 from safetensors import safe_open
 from typer.testing import CliRunner
 
-from studio import session
-from studio.cli.application import build
+from lora_loom.studio import session
+from lora_loom.studio.cli.application import build
 
 
 @pytest.fixture

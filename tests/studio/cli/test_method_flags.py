@@ -3,9 +3,9 @@
 import typer
 from typer.testing import CliRunner
 
-from pipelines.registry import methods
-from studio.cli.method_flags import flag_name, with_method_flags
-from studio.settings_form import form
+from lora_loom.pipelines.registry import methods
+from lora_loom.studio.cli.method_flags import flag_name, with_method_flags
+from lora_loom.studio.settings_form import form
 
 
 def run(*args):

@@ -5,8 +5,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from pipelines.registry import methods
-from studio.cli.application import build
+from lora_loom.pipelines.registry import methods
+from lora_loom.studio.cli.application import build
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipelines.errors import RequestError, SettingError
-from pipelines.request import AdapterChoice, GenerationRequest
-from studio.cli.request_options import asked_for, parse_pairs, parse_size
+from lora_loom.pipelines.errors import RequestError, SettingError
+from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
+from lora_loom.studio.cli.request_options import asked_for, parse_pairs, parse_size
 
 OLD = GenerationRequest(
     "a fox",

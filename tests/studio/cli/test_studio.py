@@ -3,8 +3,8 @@
 import pytest
 from typer.testing import CliRunner
 
-from studio.cli.application import build
-from studio.ui import launch as launch_module
+from lora_loom.studio.cli.application import build
+from lora_loom.studio.ui import launch as launch_module
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from studio.cli import train
-from studio.cli.application import build
-from studio.library import AdapterLibrary
+from lora_loom.studio.cli import train
+from lora_loom.studio.cli.application import build
+from lora_loom.studio.library import AdapterLibrary
 
 QUICK = ("--steps", "2", "--batch-size", "2", "--rank", "2", "--sample-steps", "2", "--device", "cpu")
 
@@ -74,12 +74,12 @@ def test_a_lora_is_not_lost_by_accident(loom, folder, tiny_pocket):
 
 def test_ctrl_c_says_how_to_go_on(loom, folder, tiny_pocket, monkeypatch):
     def stopped(*args, on_step, **options):
-        from pipelines.training.lora import TrainingStep
+        from lora_loom.pipelines.training.lora import TrainingStep
 
         on_step(TrainingStep(1, 2, 0.5, 1e-4, 1.0, 1.0, 1.0))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipelines.training.lora.train_lora", stopped)
+    monkeypatch.setattr("lora_loom.pipelines.training.lora.train_lora", stopped)
     result = loom("--data", folder, "--base", tiny_pocket, "--out", "x.safetensors", *QUICK, "--json")
     assert result.exit_code == train.INTERRUPTED
     error = json.loads(result.stdout)["error"]

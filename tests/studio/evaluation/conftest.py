@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from studio.evaluation.extractor import FeatureExtractor
-from studio.evaluation.features import ExtractorInfo, TextFeatures
-from studio.evaluation.metric import Batch, Sample
+from lora_loom.studio.evaluation.extractor import FeatureExtractor
+from lora_loom.studio.evaluation.features import ExtractorInfo, TextFeatures
+from lora_loom.studio.evaluation.metric import Batch, Sample
 
 
 class MeanColours(FeatureExtractor):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.cells import cells_of
-from studio.evaluation.pictures import read_pictures
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.cells import cells_of
+from lora_loom.studio.evaluation.pictures import read_pictures
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.compare import compare, compare_all
-from studio.evaluation.metrics.fid import FrechetDistance
-from studio.evaluation.resampling import mcnemar
-from studio.evaluation.result import PerPicture, Result
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.compare import compare, compare_all
+from lora_loom.studio.evaluation.metrics.fid import FrechetDistance
+from lora_loom.studio.evaluation.resampling import mcnemar
+from lora_loom.studio.evaluation.result import PerPicture, Result
 
 
 def result(values, seeds=4, metric="joint_success", shift=0, **parts):

@@ -1,7 +1,7 @@
 """The cost of pictures from their rows."""
 
-from studio.evaluation.cost import Cost, cost_of
-from studio.evaluation.metric import Sample
+from lora_loom.studio.evaluation.cost import Cost, cost_of
+from lora_loom.studio.evaluation.metric import Sample
 
 
 def test_means_over_those_that_tell():

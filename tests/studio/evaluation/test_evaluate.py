@@ -2,11 +2,11 @@
 
 import pytest
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.evaluate import Asked, ask, evaluate, fitting
-from studio.evaluation.feature_cache import FeatureCache
-from studio.evaluation.metrics.clip_score import ClipScore
-from studio.evaluation.pictures import read_pictures
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.evaluate import Asked, ask, evaluate, fitting
+from lora_loom.studio.evaluation.feature_cache import FeatureCache
+from lora_loom.studio.evaluation.metrics.clip_score import ClipScore
+from lora_loom.studio.evaluation.pictures import read_pictures
 
 ROWS = [{"prompt": f"prompt {i // 4}", "seed": i % 4, "method": "merge" if i < 24 else "switch"} for i in range(48)]
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipelines.errors import OutputError
-from studio.evaluation.feature_cache import FeatureCache, default_cache, pixel_hash
+from lora_loom.pipelines.errors import OutputError
+from lora_loom.studio.evaluation.feature_cache import FeatureCache, default_cache, pixel_hash
 
 
 @pytest.fixture

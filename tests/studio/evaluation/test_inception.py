@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.inception import FidInception
-from studio.evaluation.registry import find_extractor
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.inception import FidInception
+from lora_loom.studio.evaluation.registry import find_extractor
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.errors import EvaluationError
-from pipelines.request import AdapterChoice, GenerationRequest
-from studio.evaluation.pictures import read_pictures
-from studio.record import GenerationRecord, save_png
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
+from lora_loom.studio.evaluation.pictures import read_pictures
+from lora_loom.studio.record import GenerationRecord, save_png
 
 
 def rows(folder, *lines):

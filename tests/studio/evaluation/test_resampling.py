@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from studio.evaluation.resampling import (
+from lora_loom.studio.evaluation.resampling import (
     cluster_bootstrap,
     group_of,
     jackknife,
@@ -13,7 +13,7 @@ from studio.evaluation.resampling import (
     paired_share_interval,
     proportion_interval,
 )
-from studio.results import wilson
+from lora_loom.studio.results import wilson
 
 REPEATS = 200
 

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from pipelines.errors import OutputError
-from pipelines.request import AdapterChoice, GenerationRequest
-from studio.jobs.store import JobStore
+from lora_loom.pipelines.errors import OutputError
+from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
+from lora_loom.studio.jobs.store import JobStore
 
 REQUEST = GenerationRequest("a cat", adapters=(AdapterChoice("owlet", 0.5),), num_inference_steps=4)
 
@@ -87,8 +87,8 @@ def test_a_job_of_a_process_that_is_gone_is_interrupted(tmp_path):
     script = f"""
 import os
 from pathlib import Path
-from studio.jobs.store import JobStore
-from pipelines.request import GenerationRequest
+from lora_loom.studio.jobs.store import JobStore
+from lora_loom.pipelines.request import GenerationRequest
 store = JobStore(Path({str(path)!r}))
 store.add(GenerationRequest("half drawn"))
 store.take_next()
@@ -117,7 +117,7 @@ def test_jobs_of_a_process_that_lives_are_left_alone(store):
 
 
 def test_old_jobs_are_forgotten(store, monkeypatch):
-    monkeypatch.setattr("studio.jobs.store.KEPT_JOBS", 3)
+    monkeypatch.setattr("lora_loom.studio.jobs.store.KEPT_JOBS", 3)
     jobs = []
     for _ in range(6):
         jobs.append(store.add(REQUEST))

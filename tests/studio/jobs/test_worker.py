@@ -7,10 +7,10 @@ import time
 import pytest
 from PIL import Image
 
-from pipelines.errors import OutputError, UnknownAdapterError
-from pipelines.request import AdapterChoice, GenerationRequest
-from studio.jobs.store import JobStore
-from studio.jobs.worker import JobWorker
+from lora_loom.pipelines.errors import OutputError, UnknownAdapterError
+from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
+from lora_loom.studio.jobs.store import JobStore
+from lora_loom.studio.jobs.worker import JobWorker
 
 TWO = (AdapterChoice("owlet"), AdapterChoice("crown", 0.8))
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from studio.pocket.agreement import agreement, cohens_kappa, expected_calibration_error
+from lora_loom.studio.pocket.agreement import agreement, cohens_kappa, expected_calibration_error
 
 
 def test_kappa_of_a_table_worked_by_hand() -> None:

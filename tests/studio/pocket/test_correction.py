@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipelines.errors import LoomError
-from studio.pocket.correction import Counted, corrected_share, rogan_gladen
+from lora_loom.pipelines.errors import LoomError
+from lora_loom.studio.pocket.correction import Counted, corrected_share, rogan_gladen
 
 
 def test_a_perfect_judge_changes_nothing() -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.errors import LoomError
-from studio.pocket.build.encoder import RANKED, ranks_first
-from studio.pocket.build.labelled import Pool, any_scene, one_picture, scene_of
-from studio.pocket.encoder import FOLDER, WEIGHTS, PocketEncoder, load_encoder, shipped_encoder
-from studio.pocket.world.captions import caption
+from lora_loom.pipelines.errors import LoomError
+from lora_loom.studio.pocket.build.encoder import RANKED, ranks_first
+from lora_loom.studio.pocket.build.labelled import Pool, any_scene, one_picture, scene_of
+from lora_loom.studio.pocket.encoder import FOLDER, WEIGHTS, PocketEncoder, load_encoder, shipped_encoder
+from lora_loom.studio.pocket.world.captions import caption
 
 POOL, COUNT = Pool("test_encoder", 7701, 96), 64
 

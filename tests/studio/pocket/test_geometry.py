@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from studio.pocket.geometry import LATTICES, dominant_colour, lab, periodicity, shows_pattern, silhouette
-from studio.pocket.world.palette import COLOURS
-from studio.pocket.world.render import render
-from studio.pocket.world.scene import FACTORS, HELD, Scene
+from lora_loom.studio.pocket.geometry import LATTICES, dominant_colour, lab, periodicity, shows_pattern, silhouette
+from lora_loom.studio.pocket.world.palette import COLOURS
+from lora_loom.studio.pocket.world.render import render
+from lora_loom.studio.pocket.world.scene import FACTORS, HELD, Scene
 
 
 def _picture(scene: Scene, size: int = 128) -> np.ndarray:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from studio.pocket.build.labelled import Pool, one_picture
-from studio.pocket.judge import CLASSES, JUDGED, OTHER, Judge, sealed_judge, shipped_judge
-from studio.pocket.world.scene import FACTORS, HELD
+from lora_loom.studio.pocket.build.labelled import Pool, one_picture
+from lora_loom.studio.pocket.judge import CLASSES, JUDGED, OTHER, Judge, sealed_judge, shipped_judge
+from lora_loom.studio.pocket.world.scene import FACTORS, HELD
 
 COUNT = 80
 POOL = Pool("test_judge", 7702)

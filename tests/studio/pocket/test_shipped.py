@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from studio.pocket import adapters_path, base_path
-from studio.pocket.build import card
-from studio.pocket.build.ship import MOST_BYTES
-from studio.pocket.build.tokenizer import new_tokenizer
-from studio.pocket.concepts import CONCEPTS, concept, prompts, training_set
-from studio.results import RESULTS
+from lora_loom.studio.pocket import adapters_path, base_path
+from lora_loom.studio.pocket.build import card
+from lora_loom.studio.pocket.build.ship import MOST_BYTES
+from lora_loom.studio.pocket.build.tokenizer import new_tokenizer
+from lora_loom.studio.pocket.concepts import CONCEPTS, concept, prompts, training_set
+from lora_loom.studio.results import RESULTS
 
 SHIPPED = sorted(path.stem for path in adapters_path().glob("*.safetensors"))
 
@@ -64,7 +64,7 @@ def test_training_sets_are_fixed_and_name_their_trigger() -> None:
 
 
 def test_a_picture_in_a_few_steps() -> None:
-    from pipelines import FusionPipeline
+    from lora_loom.pipelines import FusionPipeline
 
     pipe = FusionPipeline.from_pretrained("pocket")
     assert {pipe.unet.dtype, pipe.vae.dtype, pipe.text_encoder.dtype} == {torch.float32}
@@ -83,8 +83,8 @@ def test_result_files_have_the_house_form() -> None:
 
 
 def test_the_shipped_gate_is_of_the_base_and_trained() -> None:
-    from pipelines.families import FusionPipeline
-    from pipelines.gating.gate_file import load_gate, shipped_gates
+    from lora_loom.pipelines.families import FusionPipeline
+    from lora_loom.pipelines.gating.gate_file import load_gate, shipped_gates
 
     gate = load_gate(shipped_gates()["pocket"]).gate
     pipe = FusionPipeline.from_pretrained("pocket")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from studio.pocket.world.captions import (
+from lora_loom.studio.pocket.world.captions import (
     HELD_TRIGGERS,
     RESERVED_TOKENS,
     caption,
@@ -11,10 +11,10 @@ from studio.pocket.world.captions import (
     training_caption,
     vocabulary,
 )
-from studio.pocket.world.creatures import CREATURES, draw_creature, random_creature
-from studio.pocket.world.objects import OBJECTS
-from studio.pocket.world.render import PLACE_X, SUBJECT_SIZE, render
-from studio.pocket.world.scene import (
+from lora_loom.studio.pocket.world.creatures import CREATURES, draw_creature, random_creature
+from lora_loom.studio.pocket.world.objects import OBJECTS
+from lora_loom.studio.pocket.world.render import PLACE_X, SUBJECT_SIZE, render
+from lora_loom.studio.pocket.world.scene import (
     COMPANIONS,
     FACTORS,
     HELD,

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 import gradio as gr
 import pytest
 
-from studio.ui.compose_events import ComposeEvents
-from studio.ui.compose_layout import lay_out
-from studio.ui.workspace import Workspace
+from lora_loom.studio.ui.compose_events import ComposeEvents
+from lora_loom.studio.ui.compose_layout import lay_out
+from lora_loom.studio.ui.workspace import Workspace
 
 
 @contextmanager

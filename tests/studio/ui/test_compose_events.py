@@ -5,12 +5,12 @@ import time
 import gradio as gr
 import pytest
 
-from pipelines.errors import OutputError
-from studio.ui.compose_events import Shown
-from studio.ui.compose_views import Filters, Viewer
-from studio.ui.form import read_draft
-from studio.ui.stack import Strand
-from studio.ui.undo import MOST, remembered
+from lora_loom.pipelines.errors import OutputError
+from lora_loom.studio.ui.compose_events import Shown
+from lora_loom.studio.ui.compose_views import Filters, Viewer
+from lora_loom.studio.ui.form import read_draft
+from lora_loom.studio.ui.stack import Strand
+from lora_loom.studio.ui.undo import MOST, remembered
 
 # Gradio leaves the event loop that it makes for a page to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")

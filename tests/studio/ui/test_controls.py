@@ -6,10 +6,10 @@ import io
 import pytest
 from PIL import Image
 
-from pipelines.control import Region
-from pipelines.request import AdapterChoice
-from studio.ui.controls import BOXES, CURVES, DATA_URL, edited_control, fold, proportions_of, summary
-from studio.ui.stack import Strand, choices, edited, read_stack, write_stack
+from lora_loom.pipelines.control import Region
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.studio.ui.controls import BOXES, CURVES, DATA_URL, edited_control, fold, proportions_of, summary
+from lora_loom.studio.ui.stack import Strand, choices, edited, read_stack, write_stack
 
 PLAIN = AdapterChoice("fox", 0.8)
 LEFT = Region(box=BOXES["left"][1])

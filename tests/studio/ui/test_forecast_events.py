@@ -5,13 +5,13 @@ import re
 import gradio as gr
 import pytest
 
-from pipelines.request import AdapterChoice
-from studio import forecasts as forecasts_module
-from studio.library import AdapterLibrary
-from studio.session import Studio
-from studio.ui.compose_views import Filters
-from studio.ui.form import read_draft
-from studio.ui.stack import Strand
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.studio import forecasts as forecasts_module
+from lora_loom.studio.library import AdapterLibrary
+from lora_loom.studio.session import Studio
+from lora_loom.studio.ui.compose_views import Filters
+from lora_loom.studio.ui.form import read_draft
+from lora_loom.studio.ui.stack import Strand
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # Gradio's loops
 UNEVEN = [Strand("owlet", 0.1), Strand("crown", 1.0)]
@@ -57,7 +57,7 @@ def test_it_is_made_once_and_tells_what_it_does_not_know(events):
 
 
 def test_without_a_fitted_model_it_says_nothing_of_pictures(events, monkeypatch, tmp_path):
-    monkeypatch.setattr("studio.doctor.forecast_path", lambda: tmp_path / "none.json")
+    monkeypatch.setattr("lora_loom.studio.doctor.forecast_path", lambda: tmp_path / "none.json")
     view = shown(events, [Strand("owlet", 0.7), Strand("crown", 0.8)])[-1]
     assert "Not calibrated" in view
     assert "would lack a concept" not in view

@@ -2,12 +2,12 @@
 
 import pytest
 
-from pipelines.errors import RequestError, SettingError, UnknownMethodError
-from pipelines.registry import methods
-from pipelines.request import AdapterChoice, GenerationRequest
-from studio.record import GenerationRecord
-from studio.ui.form import DEFAULTS, read_draft, read_form, request_of_one, stack_of, write_form
-from studio.ui.stack import Strand
+from lora_loom.pipelines.errors import RequestError, SettingError, UnknownMethodError
+from lora_loom.pipelines.registry import methods
+from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
+from lora_loom.studio.record import GenerationRecord
+from lora_loom.studio.ui.form import DEFAULTS, read_draft, read_form, request_of_one, stack_of, write_form
+from lora_loom.studio.ui.stack import Strand
 
 STACK = [Strand("owlet", 0.8), Strand("crown", 1.0, on=False)]
 

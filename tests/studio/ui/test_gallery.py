@@ -5,10 +5,10 @@ import os
 import pytest
 from PIL import Image
 
-from pipelines.errors import OutputError, UnknownAdapterError
-from pipelines.request import AdapterChoice, GenerationRequest
-from studio.record import GenerationRecord, save_png
-from studio.ui.gallery import Gallery, gallery_view, restored_notice
+from lora_loom.pipelines.errors import OutputError, UnknownAdapterError
+from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
+from lora_loom.studio.record import GenerationRecord, save_png
+from lora_loom.studio.ui.gallery import Gallery, gallery_view, restored_notice
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from PIL import Image
 
-from pipelines.gating.heat_map import HeatMap
-from studio.ui.gate_view import BLUE, NEUTRAL, RED, gate_png, gate_view
+from lora_loom.pipelines.gating.heat_map import HeatMap
+from lora_loom.studio.ui.gate_view import BLUE, NEUTRAL, RED, gate_png, gate_view
 
 HEAT = HeatMap(
     gate="loud",

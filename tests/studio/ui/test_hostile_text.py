@@ -1,4 +1,4 @@
-"""Text from files never becomes part of the page's HTML, whatever it holds: the one rule of `studio.ui.markup`."""
+"""Text from files never becomes HTML of the page, whatever it holds: the rule of `lora_loom.studio.ui.markup`."""
 
 import json
 from html.parser import HTMLParser
@@ -7,27 +7,27 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.adapters.factors import Adapter, LoraFactors
-from pipelines.adapters.receipt import Receipt
-from pipelines.compatibility.examine import examine
-from pipelines.errors import LoomError
-from pipelines.gating.heat_map import HeatMap
-from pipelines.request import AdapterChoice, GenerationRequest
-from studio.forecasts import StackForecast
-from studio.jobs.job import Job
-from studio.library import AdapterLibrary
-from studio.record import GenerationRecord, save_png
-from studio.ui.banner import error_banner, notice_banner
-from studio.ui.forecast_view import failed_view, forecast_view
-from studio.ui.gallery import Gallery, gallery_view
-from studio.ui.gate_view import gate_view
-from studio.ui.influence_view import influence_view
-from studio.ui.markup import attributes, button, text
-from studio.ui.shelf import shelf
-from studio.ui.stack import Strand, stack_view
-from studio.ui.stage import stage
-from studio.ui.words_view import words_view
-from studio.words import UnknownWord
+from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors
+from lora_loom.pipelines.adapters.receipt import Receipt
+from lora_loom.pipelines.compatibility.examine import examine
+from lora_loom.pipelines.errors import LoomError
+from lora_loom.pipelines.gating.heat_map import HeatMap
+from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
+from lora_loom.studio.forecasts import StackForecast
+from lora_loom.studio.jobs.job import Job
+from lora_loom.studio.library import AdapterLibrary
+from lora_loom.studio.record import GenerationRecord, save_png
+from lora_loom.studio.ui.banner import error_banner, notice_banner
+from lora_loom.studio.ui.forecast_view import failed_view, forecast_view
+from lora_loom.studio.ui.gallery import Gallery, gallery_view
+from lora_loom.studio.ui.gate_view import gate_view
+from lora_loom.studio.ui.influence_view import influence_view
+from lora_loom.studio.ui.markup import attributes, button, text
+from lora_loom.studio.ui.shelf import shelf
+from lora_loom.studio.ui.stack import Strand, stack_view
+from lora_loom.studio.ui.stage import stage
+from lora_loom.studio.ui.words_view import words_view
+from lora_loom.studio.words import UnknownWord
 
 HOSTILE = [
     "<script>window.owned = 1</script>",

@@ -1,8 +1,8 @@
 """Influence beside a picture: the longest bar for the LoRA that changed most, and words for one that did nothing."""
 
-from pipelines.request import GenerationRequest
-from studio.record import GenerationRecord
-from studio.ui.influence_view import influence_view
+from lora_loom.pipelines.request import GenerationRequest
+from lora_loom.studio.record import GenerationRecord
+from lora_loom.studio.ui.influence_view import influence_view
 
 
 def test_bars_and_words():

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from studio.ui.tabs.label import LabelTab, Round
-from studio.ui.workspace import Workspace
+from lora_loom.studio.ui.tabs.label import LabelTab, Round
+from lora_loom.studio.ui.workspace import Workspace
 
 # Gradio leaves the event loop that it makes for a page to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")

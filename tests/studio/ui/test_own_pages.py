@@ -7,7 +7,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from studio.ui.own_pages import OwnPagesOnly, host_name
+from lora_loom.studio.ui.own_pages import OwnPagesOnly, host_name
 
 
 def client(*, loopback_only):

@@ -14,13 +14,13 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from starlette.testclient import TestClient
 
-from pipelines.errors import BaseModelError, RequestError
-from pipelines.registry import methods
-from studio.session import Studio
-from studio.ui import launch as launch_module
-from studio.ui.launch import application, launch
-from studio.ui.page import find_tabs
-from studio.ui.server import FIRST_PORT, Server
+from lora_loom.pipelines.errors import BaseModelError, RequestError
+from lora_loom.pipelines.registry import methods
+from lora_loom.studio.session import Studio
+from lora_loom.studio.ui import launch as launch_module
+from lora_loom.studio.ui.launch import application, launch
+from lora_loom.studio.ui.page import find_tabs
+from lora_loom.studio.ui.server import FIRST_PORT, Server
 
 # Gradio leaves the event loops of its server to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")

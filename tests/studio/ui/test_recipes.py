@@ -2,10 +2,10 @@
 
 import pytest
 
-from pipelines.registry import methods
-from studio.pocket.concepts import CONCEPTS
-from studio.ui.recipes import RECIPES, available, recipes_view
-from studio.words import Vocabulary
+from lora_loom.pipelines.registry import methods
+from lora_loom.studio.pocket.concepts import CONCEPTS
+from lora_loom.studio.ui.recipes import RECIPES, available, recipes_view
+from lora_loom.studio.words import Vocabulary
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.title)

@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipelines.compatibility.report import Remedy
-from pipelines.request import AdapterChoice
-from studio.forecasts import StackForecast
-from studio.ui.remedy import in_use, method_values, offered, remedied
-from studio.ui.stack import Strand
+from lora_loom.pipelines.compatibility.report import Remedy
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.studio.forecasts import StackForecast
+from lora_loom.studio.ui.remedy import in_use, method_values, offered, remedied
+from lora_loom.studio.ui.stack import Strand
 
 STACK = [Strand("owlet", 0.5, unfolded=True), Strand("crown", 1.0), Strand("neon", 2.0, on=False), Strand("gone")]
 

@@ -3,8 +3,8 @@
 import pytest
 from PIL import Image
 
-from studio.library import AdapterLibrary
-from studio.ui.shelf import shelf
+from lora_loom.studio.library import AdapterLibrary
+from lora_loom.studio.ui.shelf import shelf
 
 
 @pytest.fixture

@@ -4,9 +4,19 @@ import math
 
 import pytest
 
-from pipelines.request import AdapterChoice
-from studio.library import AdapterLibrary
-from studio.ui.stack import Strand, choices, edited, has_word, read_stack, stack_view, toggled, with_word, write_stack
+from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.studio.library import AdapterLibrary
+from lora_loom.studio.ui.stack import (
+    Strand,
+    choices,
+    edited,
+    has_word,
+    read_stack,
+    stack_view,
+    toggled,
+    with_word,
+    write_stack,
+)
 
 STACK = [Strand("a", 1.0), Strand("b", 0.5, on=False), Strand("c", -1.0)]
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipelines.request import GenerationRequest
-from studio.jobs.job import Job
-from studio.ui.stage import duration, stage
+from lora_loom.pipelines.request import GenerationRequest
+from lora_loom.studio.jobs.job import Job
+from lora_loom.studio.ui.stage import duration, stage
 
 
 def show(state="running", phase="drawing", *, preview=None, waiting=0, **values):

@@ -3,8 +3,8 @@
 import pytest
 from PIL import Image, PngImagePlugin
 
-from studio.ui import thumbnails
-from studio.ui.thumbnails import thumbnail
+from lora_loom.studio.ui import thumbnails
+from lora_loom.studio.ui.thumbnails import thumbnail
 
 
 def test_a_picture_is_made_small_once_without_its_metadata(tmp_path):

@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines.errors import SuiteError
-from studio.batch.prompts.prompt_format import PromptFormat, RawRow
+from lora_loom.pipelines.errors import SuiteError
+from lora_loom.studio.batch.prompts.prompt_format import PromptFormat, RawRow
 
 
 def read(path: Path) -> Iterator[RawRow]:

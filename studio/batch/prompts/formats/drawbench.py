@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from studio.batch.prompts.formats.table import read_cells
-from studio.batch.prompts.prompt_format import PromptFormat, RawRow
+from lora_loom.studio.batch.prompts.formats.table import read_cells
+from lora_loom.studio.batch.prompts.prompt_format import PromptFormat, RawRow
 
 
 def read(path: Path) -> Iterator[RawRow]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from studio.batch.prompts.prompt_format import PromptFormat, RawRow
+from lora_loom.studio.batch.prompts.prompt_format import PromptFormat, RawRow
 
 
 def read(path: Path) -> Iterator[RawRow]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import SuiteError
-from studio.batch.prompts.prompt_format import PromptFormat, RawRow
+from lora_loom.pipelines.errors import SuiteError
+from lora_loom.studio.batch.prompts.prompt_format import PromptFormat, RawRow
 
 ROWS_AT_ONCE = 1024
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import SuiteError
-from studio.batch.prompts.prompt_format import PromptFormat, RawRow
-from studio.batch.prompts.prompt_row import COLUMNS, TEXT_COLUMNS
+from lora_loom.pipelines.errors import SuiteError
+from lora_loom.studio.batch.prompts.prompt_format import PromptFormat, RawRow
+from lora_loom.studio.batch.prompts.prompt_row import COLUMNS, TEXT_COLUMNS
 
 
 def read(path: Path) -> Iterator[RawRow]:

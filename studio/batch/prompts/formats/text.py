@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from studio.batch.prompts.prompt_format import PromptFormat, RawRow
+from lora_loom.studio.batch.prompts.prompt_format import PromptFormat, RawRow
 
 OPTIONS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "n": ("negative_prompt", str),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.adapters.load import load_adapter
+from lora_loom.pipelines.adapters.load import load_adapter
 
 TO_OLD = {"to_q": "to_q_lora", "to_k": "to_k_lora", "to_v": "to_v_lora", "to_out.0": "to_out_lora"}
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
 
-from pipelines.adapters.factors import LoraFactors
-from pipelines.adapters.load import BaseTarget, load_adapter
+from lora_loom.pipelines.adapters.factors import LoraFactors
+from lora_loom.pipelines.adapters.load import BaseTarget, load_adapter
 
 # Pairs as they stand in files of sd-scripts, and the layers that they train.
 SGM_NAMES = {

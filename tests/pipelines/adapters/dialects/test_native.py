@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipelines.adapters.load import load_adapter
+from lora_loom.pipelines.adapters.load import load_adapter
 
 
 @pytest.mark.parametrize("prefix", ["diffusion_model.", "model.diffusion_model.", ""])

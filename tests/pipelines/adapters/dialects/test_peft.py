@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from pipelines.adapters.load import load_adapter
-from pipelines.errors import AdapterFileError, AdapterMatchError
+from lora_loom.pipelines.adapters.load import load_adapter
+from lora_loom.pipelines.errors import AdapterFileError, AdapterMatchError
 
 PARTS = ("lora_A.weight", "lora_B.weight")
 PREFIX = {"sd15": "unet", "sdxl": "unet", "sd3": "transformer", "flux": "transformer"}

@@ -2,7 +2,7 @@
 
 import torch
 
-from pipelines.adapters.load import load_adapter
+from lora_loom.pipelines.adapters.load import load_adapter
 
 
 def xlabs_file(prefix: str = "") -> dict[str, torch.Tensor]:

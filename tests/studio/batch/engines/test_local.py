@@ -12,15 +12,15 @@ from multiprocessing import forkserver
 
 import pytest
 
-from pipelines.errors import BatchError, ChangedAdapterError
-from studio.batch import faults
-from studio.batch.audit import audit
-from studio.batch.engines import local
-from studio.batch.engines.local import run_local
-from studio.batch.layouts.layout import sealed_rows
-from studio.batch.lease import current, states
-from studio.batch.liveness import is_gone
-from studio.batch.worker import Worker, WorkerOptions, open_studio
+from lora_loom.pipelines.errors import BatchError, ChangedAdapterError
+from lora_loom.studio.batch import faults
+from lora_loom.studio.batch.audit import audit
+from lora_loom.studio.batch.engines import local
+from lora_loom.studio.batch.engines.local import run_local
+from lora_loom.studio.batch.layouts.layout import sealed_rows
+from lora_loom.studio.batch.lease import current, states
+from lora_loom.studio.batch.liveness import is_gone
+from lora_loom.studio.batch.worker import Worker, WorkerOptions, open_studio
 
 SUITE = """
 samples = {samples}
@@ -133,7 +133,7 @@ def test_two_runs_in_one_folder_share_the_work(plan, tiny_pocket):
 @pytest.mark.slow
 def test_workers_end_when_the_run_that_started_them_is_killed(plan, tiny_pocket):
     batch = plan(SUITE.format(samples=200), base=tiny_pocket)
-    code = "import sys; from studio.cli import main; main()"
+    code = "import sys; from lora_loom.studio.cli import main; main()"
     run = subprocess.Popen([sys.executable, "-c", code, "batch", "run", str(batch.folder), "--workers", "2"])
 
     def drawing():

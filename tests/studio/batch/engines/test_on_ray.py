@@ -8,15 +8,15 @@ from contextlib import suppress
 
 import pytest
 
-from pipelines.errors import ChangedAdapterError
-from studio.batch import faults
-from studio.batch.audit import audit
-from studio.batch.engines.on_ray import run_on_ray
-from studio.batch.layouts.layout import sealed_rows
-from studio.batch.lease import current, states
-from studio.batch.liveness import is_gone
-from studio.batch.running import run_batch
-from studio.batch.worker import Worker, WorkerOptions, open_studio
+from lora_loom.pipelines.errors import ChangedAdapterError
+from lora_loom.studio.batch import faults
+from lora_loom.studio.batch.audit import audit
+from lora_loom.studio.batch.engines.on_ray import run_on_ray
+from lora_loom.studio.batch.layouts.layout import sealed_rows
+from lora_loom.studio.batch.lease import current, states
+from lora_loom.studio.batch.liveness import is_gone
+from lora_loom.studio.batch.running import run_batch
+from lora_loom.studio.batch.worker import Worker, WorkerOptions, open_studio
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'lora-loom[cluster]'")
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.filterwarnings("ignore")]  # Ray's own

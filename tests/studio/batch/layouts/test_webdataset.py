@@ -9,8 +9,8 @@ import pytest
 import webdataset
 from PIL import Image
 
-from studio.batch.audit import audit
-from studio.batch.layouts import layout_of
+from lora_loom.studio.batch.audit import audit
+from lora_loom.studio.batch.layouts import layout_of
 
 TEXT = 'layout = "webdataset"\nprompts = ["one", {prompt = "two", expected = {n = 2}}]\nsamples = 20\n'
 

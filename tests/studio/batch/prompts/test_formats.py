@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.errors import SuiteError
-from studio.batch.prompts.prompt_format import prompt_formats
-from studio.batch.prompts.reading import PromptSource, read_prompts
+from lora_loom.pipelines.errors import SuiteError
+from lora_loom.studio.batch.prompts.prompt_format import prompt_formats
+from lora_loom.studio.batch.prompts.reading import PromptSource, read_prompts
 
 FULL = {"prompt": "a fox", "id": "one", "seeds": [1, 2], "steps": 5, "loras": [{"name": "fox", "weight": 0.5}]}
 CSV = 'prompt,id,seeds,steps,loras,mood\n\n"a fox, red",one,"[1, 2]",5,fox:0.5,\na hen,two,7,,"fox:1, ink",dark\n'

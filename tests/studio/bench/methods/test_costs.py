@@ -2,12 +2,12 @@
 
 import pytest
 
-from studio.bench.counting import count
-from studio.bench.denoisers import Bare
-from studio.bench.loom_side import pipeline_around
-from studio.bench.methods.costs import rows_of, spent
-from studio.bench.random_loras import random_loras
-from studio.bench.subjects import TINY
+from lora_loom.studio.bench.counting import count
+from lora_loom.studio.bench.denoisers import Bare
+from lora_loom.studio.bench.loom_side import pipeline_around
+from lora_loom.studio.bench.methods.costs import rows_of, spent
+from lora_loom.studio.bench.random_loras import random_loras
+from lora_loom.studio.bench.subjects import TINY
 
 BUDGET = 1.8
 

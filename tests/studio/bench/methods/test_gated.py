@@ -2,9 +2,9 @@
 
 import pytest
 
-from studio.bench.methods.gated import LINE, counts
-from studio.bench.subjects import SDXL, TINY
-from studio.bench.suites import groups_of
+from lora_loom.studio.bench.methods.gated import LINE, counts
+from lora_loom.studio.bench.subjects import SDXL, TINY
+from lora_loom.studio.bench.suites import groups_of
 
 
 def test_a_gate_adds_what_its_formula_says():

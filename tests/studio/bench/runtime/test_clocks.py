@@ -5,9 +5,9 @@ The slow tests fail only if the better end of the interval misses the line, as o
 
 import pytest
 
-from studio.bench.clock import one_thread
-from studio.bench.random_loras import random_loras
-from studio.bench.runtime import batches, forward_time, loading, switching
+from lora_loom.studio.bench.clock import one_thread
+from lora_loom.studio.bench.random_loras import random_loras
+from lora_loom.studio.bench.runtime import batches, forward_time, loading, switching
 
 
 def same_length(samples, rounds):

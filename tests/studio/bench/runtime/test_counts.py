@@ -2,9 +2,9 @@
 
 import pytest
 
-from studio.bench.runtime import kernels, memory
-from studio.bench.runtime.graphs import EVENTS, loom_graphs, peft_graphs
-from studio.bench.subjects import SDXL, TEXT_TOKENS, TINY, attention_linears
+from lora_loom.studio.bench.runtime import kernels, memory
+from lora_loom.studio.bench.runtime.graphs import EVENTS, loom_graphs, peft_graphs
+from lora_loom.studio.bench.subjects import SDXL, TEXT_TOKENS, TINY, attention_linears
 
 READS = 4  # of single numbers, where the run stands
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.registry import find_extractor
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.registry import find_extractor
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 

@@ -7,13 +7,13 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from pipelines.errors import EvaluationError, OutputError
-from studio.cli.application import build
-from studio.evaluation.feature_cache import pixel_hash
-from studio.evaluation.labels.agreement import between_people, readings, rows_of
-from studio.evaluation.labels.book import LabelBook
-from studio.evaluation.labels.questions import questions
-from studio.evaluation.pictures import read_pictures
+from lora_loom.pipelines.errors import EvaluationError, OutputError
+from lora_loom.studio.cli.application import build
+from lora_loom.studio.evaluation.feature_cache import pixel_hash
+from lora_loom.studio.evaluation.labels.agreement import between_people, readings, rows_of
+from lora_loom.studio.evaluation.labels.book import LabelBook
+from lora_loom.studio.evaluation.labels.questions import questions
+from lora_loom.studio.evaluation.pictures import read_pictures
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from studio.evaluation.features import ExtractorInfo, TextFeatures
-from studio.evaluation.metric import Batch, Sample
-from studio.evaluation.metrics.clip_score import DEPICTS, PLAIN, ClipScore
+from lora_loom.studio.evaluation.features import ExtractorInfo, TextFeatures
+from lora_loom.studio.evaluation.metric import Batch, Sample
+from lora_loom.studio.evaluation.metrics.clip_score import DEPICTS, PLAIN, ClipScore
 
 ANGLES = np.array([0.2, 1.0, 2.0, 3.0])
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from studio.evaluation.metrics.cmmd import ClipMmd
-from studio.evaluation.vectors import unit
+from lora_loom.studio.evaluation.metrics.cmmd import ClipMmd
+from lora_loom.studio.evaluation.vectors import unit
 
 
 def samples(n, m, shift, seed=0, d=64):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.features import ExtractorInfo
-from studio.evaluation.frechet import SHARES
-from studio.evaluation.metrics.fid import FrechetDistance
-from studio.evaluation.torchmetrics_module import TorchmetricsFeature
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.features import ExtractorInfo
+from lora_loom.studio.evaluation.frechet import SHARES
+from lora_loom.studio.evaluation.metrics.fid import FrechetDistance
+from lora_loom.studio.evaluation.torchmetrics_module import TorchmetricsFeature
 
 
 def gaussian(n, d, seed, shift=0.0, scale=1.0):

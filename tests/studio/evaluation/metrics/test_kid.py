@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.metrics.kid import KernelDistance
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.metrics.kid import KernelDistance
 
 
 class Pass(nn.Module):

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from studio.evaluation.metrics.clip_i import ClipImageSimilarity
-from studio.evaluation.metrics.dino import DinoSimilarity
-from studio.evaluation.metrics.diversity import Diversity
-from studio.evaluation.metrics.nearest_training_image import NearestTrainingImage, nearest
-from studio.evaluation.vectors import unit
+from lora_loom.studio.evaluation.metrics.clip_i import ClipImageSimilarity
+from lora_loom.studio.evaluation.metrics.dino import DinoSimilarity
+from lora_loom.studio.evaluation.metrics.diversity import Diversity
+from lora_loom.studio.evaluation.metrics.nearest_training_image import NearestTrainingImage, nearest
+from lora_loom.studio.evaluation.vectors import unit
 
 
 def noise(n, d=16, seed=0):

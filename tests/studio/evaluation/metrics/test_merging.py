@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.features import ExtractorInfo, TextFeatures
-from studio.evaluation.metric import Batch, Sample
-from studio.evaluation.registry import metrics
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.features import ExtractorInfo, TextFeatures
+from lora_loom.studio.evaluation.metric import Batch, Sample
+from lora_loom.studio.evaluation.registry import metrics
 
 INFO = ExtractorInfo("fixed@0", "pillow-bicubic", 6, True)
 N = 80
@@ -22,7 +22,7 @@ class Flat:
 
 @pytest.fixture(autouse=True)
 def judges(monkeypatch):
-    import studio.pocket.judge as judge
+    import lora_loom.studio.pocket.judge as judge
 
     monkeypatch.setattr(judge, "shipped_judge", Flat)
     monkeypatch.setattr(judge, "sealed_judge", Flat, raising=False)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.metrics.precision_recall import PrecisionRecall, radii, within
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.metrics.precision_recall import PrecisionRecall, radii, within
 
 
 def shares(results):

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.errors import EvaluationError
-from studio.evaluation.evaluate import ask, evaluate
-from studio.evaluation.pictures import read_pictures
-from studio.evaluation.report.build import build, write
-from studio.evaluation.report.content import Entry, Measure, Report
-from studio.evaluation.report.from_results import entries_of, read_results
-from studio.evaluation.report.markdown import markdown
-from studio.evaluation.report.page import page
-from studio.evaluation.report.plots import plots_of
-from studio.evaluation.report.rows import rows_of
+from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.evaluation.evaluate import ask, evaluate
+from lora_loom.studio.evaluation.pictures import read_pictures
+from lora_loom.studio.evaluation.report.build import build, write
+from lora_loom.studio.evaluation.report.content import Entry, Measure, Report
+from lora_loom.studio.evaluation.report.from_results import entries_of, read_results
+from lora_loom.studio.evaluation.report.markdown import markdown
+from lora_loom.studio.evaluation.report.page import page
+from lora_loom.studio.evaluation.report.plots import plots_of
+from lora_loom.studio.evaluation.report.rows import rows_of
 
 ATTACK = "<script>window.owned=1</script>| `x`"
 ROWS = [
@@ -38,7 +38,7 @@ class Judge:
 @pytest.fixture
 def found(tmp_path, monkeypatch):
     """Two methods and a control; `bright` pictures show the concept, the others do not."""
-    import studio.pocket.judge as judges
+    import lora_loom.studio.pocket.judge as judges
 
     monkeypatch.setattr(judges, "shipped_judge", Judge)
     rows = []

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from studio.pocket.build.encoder import captions_and_foils, configuration, contrastive_loss, foil, ranks_first
-from studio.pocket.build.labelled import Pool, scene_of
-from studio.pocket.world.scene import FACTORS
+from lora_loom.studio.pocket.build.encoder import captions_and_foils, configuration, contrastive_loss, foil, ranks_first
+from lora_loom.studio.pocket.build.labelled import Pool, scene_of
+from lora_loom.studio.pocket.world.scene import FACTORS
 
 POOL = Pool("plain", 9, 32)
 
@@ -45,8 +45,8 @@ def test_ranking() -> None:
 
 def test_the_configuration_is_an_open_clip_model() -> None:
     pytest.importorskip("open_clip")
-    from studio.pocket.build.tokenizer import new_tokenizer
-    from studio.pocket.encoder import PocketEncoder, new_model
+    from lora_loom.studio.pocket.build.tokenizer import new_tokenizer
+    from lora_loom.studio.pocket.encoder import PocketEncoder, new_model
 
     tokenizer = new_tokenizer()
     config = configuration(len(tokenizer))

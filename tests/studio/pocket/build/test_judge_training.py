@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from studio.pocket.build.checkpoint import Log
-from studio.pocket.build.judge import RECIPES, Material, Recipe, calibrated, train
-from studio.pocket.build.labelled import Pool, labelled
-from studio.pocket.build.training_clock import TrainingClock
-from studio.pocket.judge import CLASSES, JUDGED, Judge, JudgeSpec
+from lora_loom.studio.pocket.build.checkpoint import Log
+from lora_loom.studio.pocket.build.judge import RECIPES, Material, Recipe, calibrated, train
+from lora_loom.studio.pocket.build.labelled import Pool, labelled
+from lora_loom.studio.pocket.build.training_clock import TrainingClock
+from lora_loom.studio.pocket.judge import CLASSES, JUDGED, Judge, JudgeSpec
 
 POOL = Pool("tiny", 3, 32)
 SPEC = JudgeSpec("convolutions", {"widths": (8, 8, 16, 16), "stem_stride": 2}, input_size=32)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from studio.pocket.build.labelled import Pool, labelled, one_picture, scene_of
-from studio.pocket.judge import CLASSES, JUDGED, OTHER
-from studio.pocket.world.render import render
+from lora_loom.studio.pocket.build.labelled import Pool, labelled, one_picture, scene_of
+from lora_loom.studio.pocket.judge import CLASSES, JUDGED, OTHER
+from lora_loom.studio.pocket.world.render import render
 
 PLAIN = Pool("plain", 5, 32)
 STRANGE = Pool("strange", 5, 32, (1.0, 2.0), (1.0, 1.0, 1.0, 1.0))

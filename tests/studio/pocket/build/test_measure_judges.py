@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from studio.pocket.build import measure_judges
-from studio.pocket.build.known_pictures import Known
-from studio.pocket.build.labelled import Pool, labelled, scene_of
-from studio.pocket.judge import CLASSES, JUDGED
+from lora_loom.studio.pocket.build import measure_judges
+from lora_loom.studio.pocket.build.known_pictures import Known
+from lora_loom.studio.pocket.build.labelled import Pool, labelled, scene_of
+from lora_loom.studio.pocket.judge import CLASSES, JUDGED
 
 POOL = Pool("tiny", 12, 64)
 

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pipelines.calibrate import STRENGTHS, Response
-from pipelines.families import FusionPipeline
-from pipelines.response import ResponseCurve
-from studio.pocket.build.measure_linearity import (
+from lora_loom.pipelines.calibrate import STRENGTHS, Response
+from lora_loom.pipelines.families import FusionPipeline
+from lora_loom.pipelines.response import ResponseCurve
+from lora_loom.studio.pocket.build.measure_linearity import (
     SETTINGS,
     SWEEP,
     cross_talk_row,
@@ -17,7 +17,7 @@ from studio.pocket.build.measure_linearity import (
     measure_pair,
     straightness,
 )
-from studio.pocket.compose.sets import sets_of
+from lora_loom.studio.pocket.compose.sets import sets_of
 
 PAIR = sets_of("test", (2,))[0]
 

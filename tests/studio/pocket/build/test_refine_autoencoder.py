@@ -7,10 +7,10 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from studio.pocket.build import checkpoint
-from studio.pocket.build.autoencoder import finish, new_autoencoder, psnr
-from studio.pocket.build.pace import Pace
-from studio.pocket.build.refine_autoencoder import drift, grown, refine
+from lora_loom.studio.pocket.build import checkpoint
+from lora_loom.studio.pocket.build.autoencoder import finish, new_autoencoder, psnr
+from lora_loom.studio.pocket.build.pace import Pace
+from lora_loom.studio.pocket.build.refine_autoencoder import drift, grown, refine
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from studio.pocket.build.training_clock import TrainingClock
+from lora_loom.studio.pocket.build.training_clock import TrainingClock
 
 
 def test_by_steps() -> None:

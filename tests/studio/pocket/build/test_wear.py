@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from studio.pocket.build.wear import _cosines, moved, quantised, ruined, worn
+from lora_loom.studio.pocket.build.wear import _cosines, moved, quantised, ruined, worn
 
 
 @pytest.fixture

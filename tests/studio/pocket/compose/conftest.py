@@ -2,17 +2,17 @@
 
 import pytest
 
-from studio.pocket import adapters_path
-from studio.pocket.compose.contestants import Bench
-from studio.pocket.compose.sets import LoraSet
-from studio.pocket.world.scene import Scene
+from lora_loom.studio.pocket import adapters_path
+from lora_loom.studio.pocket.compose.contestants import Bench
+from lora_loom.studio.pocket.compose.sets import LoraSet
+from lora_loom.studio.pocket.world.scene import Scene
 
 MEMBERS = ("owlet", "crown", "city")
 
 
 @pytest.fixture(scope="session")
 def bench() -> Bench:
-    from pipelines.families import FusionPipeline
+    from lora_loom.pipelines.families import FusionPipeline
 
     pipe = FusionPipeline.from_pretrained("pocket")
     pipe.set_progress_bar_config(disable=True)

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from pipelines.compatibility.forecast import Forecast
-from studio.pocket.compose.calibrate import Example, auc, examples, fit, rank_correlation, rows
-from studio.pocket.compose.outcomes import Cell, Outcomes
-from studio.pocket.compose.scoring import Score
-from studio.pocket.compose.sets import sets_of
+from lora_loom.pipelines.compatibility.forecast import Forecast
+from lora_loom.studio.pocket.compose.calibrate import Example, auc, examples, fit, rank_correlation, rows
+from lora_loom.studio.pocket.compose.outcomes import Cell, Outcomes
+from lora_loom.studio.pocket.compose.scoring import Score
+from lora_loom.studio.pocket.compose.sets import sets_of
 
 NAMES = ("adapters", "cosine_largest", "both_largest", "pressure")
 

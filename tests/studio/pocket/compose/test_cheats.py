@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from studio.pocket.compose.ceilings import true_renders
-from studio.pocket.compose.cheats import CHEATS
-from studio.pocket.compose.scoring import score
-from studio.pocket.compose.sets import LoraSet, sets_of
-from studio.pocket.judge import Judge, sealed_judge, shipped_judge
+from lora_loom.studio.pocket.compose.ceilings import true_renders
+from lora_loom.studio.pocket.compose.cheats import CHEATS
+from lora_loom.studio.pocket.compose.scoring import score
+from lora_loom.studio.pocket.compose.sets import LoraSet, sets_of
+from lora_loom.studio.pocket.judge import Judge, sealed_judge, shipped_judge
 
 SEEDS = 2
 JUDGES = {"development": shipped_judge, "sealed": sealed_judge}

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import RequestError, SettingError, UnknownMethodError
-from studio.pocket import adapters_path
-from studio.pocket.compose import run as runs
-from studio.pocket.compose.contestants import LoomMethod, Reference, contestant
-from studio.pocket.compose.drawing import Sampling
-from studio.pocket.compose.jobs import Job, check, jobs_of
-from studio.pocket.compose.outcomes import read
-from studio.pocket.compose.packing import pack
-from studio.pocket.compose.sets import sets_of
+from lora_loom.pipelines.errors import RequestError, SettingError, UnknownMethodError
+from lora_loom.studio.pocket import adapters_path
+from lora_loom.studio.pocket.compose import run as runs
+from lora_loom.studio.pocket.compose.contestants import LoomMethod, Reference, contestant
+from lora_loom.studio.pocket.compose.drawing import Sampling
+from lora_loom.studio.pocket.compose.jobs import Job, check, jobs_of
+from lora_loom.studio.pocket.compose.outcomes import read
+from lora_loom.studio.pocket.compose.packing import pack
+from lora_loom.studio.pocket.compose.sets import sets_of
 
 SHIPPED = {path.stem for path in adapters_path().glob("*.safetensors")}
 ASKED = next(each for each in sets_of("test", [2]) if set(each.members) <= SHIPPED)

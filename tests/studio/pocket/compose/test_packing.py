@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import RequestError
-from studio.pocket.compose import run as runs
-from studio.pocket.compose.drawing import Sampling
-from studio.pocket.compose.jobs import Job
-from studio.pocket.compose.packing import claim, lines_of, pack, unpack
-from studio.pocket.compose.sets import sets_of
+from lora_loom.pipelines.errors import RequestError
+from lora_loom.studio.pocket.compose import run as runs
+from lora_loom.studio.pocket.compose.drawing import Sampling
+from lora_loom.studio.pocket.compose.jobs import Job
+from lora_loom.studio.pocket.compose.packing import claim, lines_of, pack, unpack
+from lora_loom.studio.pocket.compose.sets import sets_of
 
 ASKED = sets_of("test", [2], 1)[0]
 MACHINE, SAMPLING = runs.Machine(processes=0), Sampling(1)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from studio.pocket.compose import pages
-from studio.results import RESULTS
+from lora_loom.studio.pocket.compose import pages
+from lora_loom.studio.results import RESULTS
 
 NAME = "pocketcompose_methods"
 

@@ -4,9 +4,9 @@ from statistics import mean
 
 import pytest
 
-from studio.pocket.compose.outcomes import read
-from studio.pocket.compose.pages import read_rows
-from studio.pocket.compose.report import rows_path
+from lora_loom.studio.pocket.compose.outcomes import read
+from lora_loom.studio.pocket.compose.pages import read_rows
+from lora_loom.studio.pocket.compose.report import rows_path
 
 NAME = "pocketcompose_methods"
 

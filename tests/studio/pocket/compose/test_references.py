@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.families import FusionPipeline
-from studio.pocket import adapters_path, base_path
-from studio.pocket.compose.contestants import Bench, contestant
-from studio.pocket.compose.drawing import Drawn, Sampling
-from studio.pocket.compose.references import REFERENCES, PeftBench, Task, paper_composite, paper_switch, peft_sum
-from studio.pocket.compose.sets import LoraSet
+from lora_loom.pipelines.families import FusionPipeline
+from lora_loom.studio.pocket import adapters_path, base_path
+from lora_loom.studio.pocket.compose.contestants import Bench, contestant
+from lora_loom.studio.pocket.compose.drawing import Drawn, Sampling
+from lora_loom.studio.pocket.compose.references import (
+    REFERENCES,
+    PeftBench,
+    Task,
+    paper_composite,
+    paper_switch,
+    peft_sum,
+)
+from lora_loom.studio.pocket.compose.sets import LoraSet
 
 SAMPLING = Sampling(num_inference_steps=3)
 SEEDS = [5, 6]

@@ -2,9 +2,9 @@
 
 import pytest
 
-from studio.pocket.compose.scoring import composition_gap, product_of_singles, score
-from studio.pocket.compose.sets import LoraSet
-from studio.pocket.world.scene import Scene
+from lora_loom.studio.pocket.compose.scoring import composition_gap, product_of_singles, score
+from lora_loom.studio.pocket.compose.sets import LoraSet
+from lora_loom.studio.pocket.world.scene import Scene
 
 SCENE = Scene("owlet", "blue", "striped", "crown", "sea", "ink", companion="ball")
 ASKED = LoraSet("test", ("owlet", "crown"), SCENE)

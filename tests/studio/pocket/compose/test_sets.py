@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from studio.pocket.compose.sets import (
+from lora_loom.studio.pocket.compose.sets import (
     CATEGORIES,
     PATH,
     SIZES,
@@ -18,8 +18,8 @@ from studio.pocket.compose.sets import (
     sets_of,
     single_sets,
 )
-from studio.pocket.concepts import CONCEPTS, concept
-from studio.pocket.world.captions import HELD_TRIGGERS, later_words, vocabulary
+from lora_loom.studio.pocket.concepts import CONCEPTS, concept
+from lora_loom.studio.pocket.world.captions import HELD_TRIGGERS, later_words, vocabulary
 
 
 def test_the_frozen_list_is_the_drawn_one() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from studio.pocket.compose import sharing
-from studio.pocket.compose.sharing import shared_device
+from lora_loom.studio.pocket.compose import sharing
+from lora_loom.studio.pocket.compose.sharing import shared_device
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from studio.pocket.compose import suite
-from studio.pocket.compose.sets import sets_of
+from lora_loom.studio.pocket.compose import suite
+from lora_loom.studio.pocket.compose.sets import sets_of
 
 
 def test_a_suite_asks_for_every_set_and_its_controls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from studio.pocket.compose import report, tables
-from studio.pocket.compose.outcomes import Cell, Outcomes, read
-from studio.pocket.compose.scoring import Score
-from studio.pocket.compose.sets import LoraSet, sets_of, single_sets
-from studio.pocket.compose.tables import cell_rows, judge_rows, line_rows, pair_rows, single_rows
+from lora_loom.studio.pocket.compose import report, tables
+from lora_loom.studio.pocket.compose.outcomes import Cell, Outcomes, read
+from lora_loom.studio.pocket.compose.scoring import Score
+from lora_loom.studio.pocket.compose.sets import LoraSet, sets_of, single_sets
+from lora_loom.studio.pocket.compose.tables import cell_rows, judge_rows, line_rows, pair_rows, single_rows
 
 SETS = sets_of("test", [3], 4)
 SEEDS = 4
@@ -121,7 +121,7 @@ def test_the_report_writes_results_and_sheets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(report, "RESULTS", tmp_path)
-    monkeypatch.setattr("studio.results.RESULTS", tmp_path)
+    monkeypatch.setattr("lora_loom.studio.results.RESULTS", tmp_path)
     packed = _packed(tmp_path / "a.gz", [_job(name, SETS[0], [True]) for name in ("merge", "composite", "truth")])
     report.write([packed], "compose", "sealed", "a note")
     held = json.loads((tmp_path / "compose.json").read_text())
