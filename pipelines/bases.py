@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, cast
 
 from lora_loom.pipelines.errors import AdapterFileError, BaseModelError
+from lora_loom.pipelines.plugins import named_entries
 
 NAMES = "loom.bases"  # entry-point group: each entry is a function without arguments that returns a folder
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -27,7 +28,7 @@ _SINGLE_FILE = {
 
 def named_bases() -> dict[str, EntryPoint]:
     """The bases that installed packages offer by name."""
-    return {entry.name: entry for entry in sorted(entry_points(group=NAMES))}
+    return named_entries("base", NAMES)
 
 
 def resolve_base(base_model: str | Path) -> str:

@@ -1,45 +1,27 @@
-"""The fusion methods that exist: every file of methods/ is read, so adding a method is adding a file."""
+"""The fusion methods that exist: those in methods/ and those of installed packages; adding one is adding a file."""
 
 from __future__ import annotations
 
 import ast
-import difflib
-import importlib
-import inspect
-import pkgutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
-from functools import cache
-from types import ModuleType
 from typing import TYPE_CHECKING
 
-import lora_loom.pipelines.methods as methods_package
 from lora_loom.pipelines.errors import SettingError, UnknownMethodError
 from lora_loom.pipelines.method import FusionMethod
+from lora_loom.pipelines.plugins import Registry, classes, did_you_mean
 
 if TYPE_CHECKING:
     from lora_loom.pipelines.request import SettingValue
 
+METHODS: Registry[type[FusionMethod]] = Registry(
+    "fusion method", folder="lora_loom.pipelines.methods", group="loom.methods", offered=classes(FusionMethod)
+)
 
-@cache
-def methods() -> dict[str, type[FusionMethod]]:
+
+def methods() -> Mapping[str, type[FusionMethod]]:
     """Every method by its name, sorted by name."""
-    names = [found.name for found in pkgutil.iter_modules(methods_package.__path__, f"{methods_package.__name__}.")]
-    return collect(importlib.import_module(name) for name in names)
-
-
-def collect(modules: Iterable[ModuleType]) -> dict[str, type[FusionMethod]]:
-    """The concrete methods that these modules define. Raises TypeError when two carry one name, naming both files."""
-    found: dict[str, type[FusionMethod]] = {}
-    for module in modules:
-        for kind in vars(module).values():
-            if not _is_method_of(module, kind):
-                continue
-            if kind.name in found:
-                files = " and ".join(sorted(inspect.getfile(each) for each in (found[kind.name], kind)))
-                raise TypeError(f"two fusion methods are called {kind.name!r}: {files}; rename one of them")
-            found[kind.name] = kind
-    return dict(sorted(found.items()))
+    return METHODS.parts
 
 
 def create(name: str, settings: Mapping[str, SettingValue] | None = None) -> FusionMethod:
@@ -47,14 +29,7 @@ def create(name: str, settings: Mapping[str, SettingValue] | None = None) -> Fus
 
     Raises UnknownMethodError for the name, SettingError for a setting that is unknown, of a wrong type or out of range.
     """
-    kind = methods().get(name)
-    if kind is None:
-        raise UnknownMethodError(
-            f"no fusion method named {name!r}",
-            expected=f"one of {', '.join(methods())}",
-            found=repr(name),
-            remedy=_did_you_mean(name, methods()),
-        )
+    kind = METHODS.get(name, UnknownMethodError)
     known = [setting.name for setting in fields(kind)]
     for setting in settings or {}:
         if setting not in known:
@@ -62,7 +37,7 @@ def create(name: str, settings: Mapping[str, SettingValue] | None = None) -> Fus
                 f"method {name} has no setting {setting!r}",
                 expected=f"one of {', '.join(known)}" if known else "no settings at all",
                 found=repr(setting),
-                remedy=_did_you_mean(setting, known),
+                remedy=did_you_mean(setting, known),
             )
     return kind(**(settings or {}))
 
@@ -78,21 +53,9 @@ def parsed(text: str) -> tuple[str, dict[str, SettingValue]]:
 
 def _setting(text: str) -> tuple[str, SettingValue]:
     key, _, value = text.partition("=")
+    if value.strip() in ("true", "false"):  # as a shell and JSON write them
+        return key.strip(), value.strip() == "true"
     try:
         return key.strip(), ast.literal_eval(value.strip())
     except (ValueError, SyntaxError):
         return key.strip(), value.strip()
-
-
-def _is_method_of(module: ModuleType, kind: object) -> bool:
-    return (
-        inspect.isclass(kind)
-        and issubclass(kind, FusionMethod)
-        and kind.__module__ == module.__name__
-        and not inspect.isabstract(kind)
-    )
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"Did you mean {close[0]!r}?" if close else ""

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Collection
-from functools import cache
 from typing import Protocol, cast
 
-from lora_loom.pipelines.adapters import dialects as folder
 from lora_loom.pipelines.adapters.file_keys import ParsedKeys
 from lora_loom.pipelines.adapters.target import BaseTarget
+from lora_loom.pipelines.plugins import Registry
 
 
 class Dialect(Protocol):
@@ -27,17 +24,18 @@ class Dialect(Protocol):
         ...
 
 
-@cache
+DIALECTS: Registry[Dialect] = Registry(
+    "key dialect",
+    folder="lora_loom.pipelines.adapters.dialects",
+    group="loom.dialects",
+    offered=lambda module: [cast("Dialect", module)],
+    name_of=lambda dialect, module: dialect.NAME,
+)
+
+
 def all_dialects() -> tuple[Dialect, ...]:
-    """Every dialect, by name. Two of one name are an error of ours."""
-    found: dict[str, Dialect] = {}
-    for entry in pkgutil.iter_modules(folder.__path__):
-        module = importlib.import_module(f"{folder.__name__}.{entry.name}")
-        dialect = cast("Dialect", module)
-        if dialect.NAME in found:
-            raise ImportError(f"{module.__name__} and {found[dialect.NAME]} are both called {dialect.NAME}")
-        found[dialect.NAME] = dialect
-    return tuple(found[name] for name in sorted(found))
+    """Every dialect, by name."""
+    return tuple(DIALECTS.parts.values())
 
 
 def choose_dialect(keys: Collection[str]) -> Dialect | None:

@@ -6,7 +6,6 @@ import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -20,6 +19,7 @@ from lora_loom.pipelines.errors import BaseModelError, LoomError, SettingError
 from lora_loom.pipelines.gating.channel_gate import ChannelGate
 from lora_loom.pipelines.gating.layer_map import LayerMap
 from lora_loom.pipelines.gating.rank_gate import RankGate
+from lora_loom.pipelines.plugins import named_entries
 
 FORMAT = "loom-gate-1"
 GATES = "loom.gates"  # entry-point group: each entry is a function without arguments that returns a folder of gates
@@ -96,7 +96,7 @@ def load_gate(path: Path) -> GateFile:
 
 def shipped_gates() -> dict[str, Path]:
     """The gates that installed packages bring, by the names of their files."""
-    folders: list[Path] = [Path(entry.load()()) for entry in sorted(entry_points(group=GATES))]
+    folders: list[Path] = [Path(entry.load()()) for entry in named_entries("folder of gates", GATES).values()]
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.safetensors"))}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_loom.pipelines.errors import BatchError, OutputError, RequestError
-from lora_loom.studio.batch.exporter import exporters
+from lora_loom.studio.batch.exporter import EXPORTERS
 from lora_loom.studio.batch.folder import Batch
 from lora_loom.studio.batch.layouts import layout_of
 from lora_loom.studio.batch.layouts.layout import sealed_rows
@@ -21,8 +21,7 @@ def export(batch: Batch, to: str, out: Path, where: Iterable[str] = (), *, parti
     Raises RequestError for an unknown exporter or key, BatchError if nothing is chosen or, unless `partial`, if a
     chosen picture is not drawn, OutputError for a folder that is not empty.
     """
-    if (exporter := exporters().get(to)) is None:
-        raise RequestError(f"there is no export to {to!r}", expected=f"one of {', '.join(exporters())}")
+    exporter = EXPORTERS.get(to, RequestError)
     chosen = _chosen(batch, [_condition(text) for text in where])
     rows = [row for row in sealed_rows(batch) if row["uid"] in chosen and "error" not in row]
     if len(rows) < len(chosen) and not partial:

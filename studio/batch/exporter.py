@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-from lora_loom.studio.batch import exporters as exporters_package
+from lora_loom.pipelines.plugins import Registry, instances
 from lora_loom.studio.batch.rows import Row
 
 
@@ -24,8 +21,11 @@ class Exporter:
     write: Callable[[Sequence[Row], Callable[[Row], bytes], Path], None]
 
 
-@cache
-def exporters() -> dict[str, Exporter]:
-    """Every exporter by its name, which is that of its file."""
-    found = pkgutil.iter_modules(exporters_package.__path__)
-    return {each.name: importlib.import_module(f"{exporters_package.__name__}.{each.name}").EXPORTER for each in found}
+EXPORTERS: Registry[Exporter] = Registry(
+    "export", folder="lora_loom.studio.batch.exporters", group="loom.exporters", offered=instances(Exporter)
+)
+
+
+def exporters() -> Mapping[str, Exporter]:
+    """Every exporter by its name, which is that of its file or of its entry point."""
+    return EXPORTERS.parts

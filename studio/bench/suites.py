@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 import warnings
 from collections.abc import Callable
 from typing import Any
 
+from lora_loom.pipelines.plugins import modules_of
 from lora_loom.studio.bench.clock import one_thread
 from lora_loom.studio.bench.rows import Row
 from lora_loom.studio.results import commit
@@ -23,8 +23,7 @@ def groups_of(suite: str) -> tuple[str, ...]:
     """The modules of a suite, in the order they are run: as listed, or all files of its folder by name."""
     if suite in GROUPS:
         return GROUPS[suite]
-    folder = importlib.import_module(f"lora_loom.studio.bench.{suite}").__path__
-    return tuple(sorted(found.name for found in pkgutil.iter_modules(folder)))
+    return tuple(module.__name__.rpartition(".")[2] for module in modules_of(f"lora_loom.studio.bench.{suite}"))
 
 
 def run(suite: str, *, quick: bool = False, on_row: Callable[[Row], None] | None = None) -> dict[str, Any]:

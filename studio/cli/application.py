@@ -7,19 +7,26 @@ of these modules and must answer at once.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from importlib import metadata
-from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from lora_loom.pipelines.errors import LoomError
+from lora_loom.pipelines.plugins import Registry
 from lora_loom.studio.cli.output import print_error
 
 ERROR_EXIT_CODE = 2  # the same as for a wrong option
+
+COMMANDS: Registry[ModuleType] = Registry(
+    "command",
+    folder="lora_loom.studio.cli",
+    group="loom.commands",
+    offered=lambda module: [module] if hasattr(module, "group") or hasattr(module, "command") else [],
+    name_of=lambda part, module: module,
+)
 
 
 class LoomGroup(TyperGroup):
@@ -54,12 +61,11 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(_options)
-    for found in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        module = importlib.import_module(f"{__package__}.{found.name}")
-        if group := getattr(module, "group", None):
-            app.add_typer(group, name=found.name)
-        elif command := getattr(module, "command", None):
-            app.command(found.name)(command)
+    for name, module in COMMANDS.parts.items():
+        if hasattr(module, "group"):
+            app.add_typer(module.group, name=name)
+        else:
+            app.command(name)(module.command)
     return app
 
 

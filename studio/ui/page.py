@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
 
-from lora_loom.studio.ui import tabs as tabs_package
+from lora_loom.pipelines.plugins import Registry, instances
 from lora_loom.studio.ui.api import add_endpoints
 from lora_loom.studio.ui.markup import text
 from lora_loom.studio.ui.theme import LOGO
@@ -28,11 +26,18 @@ class Tab:
     build: Callable[[Workspace, gr.Blocks], None]
 
 
+TABS: Registry[Tab] = Registry(
+    "tab",
+    folder="lora_loom.studio.ui.tabs",
+    group="loom.tabs",
+    offered=instances(Tab),
+    name_of=lambda tab, _: tab.title,
+)
+
+
 def find_tabs() -> list[Tab]:
     """The tabs that exist, in order."""
-    names = [found.name for found in pkgutil.iter_modules(tabs_package.__path__, f"{tabs_package.__name__}.")]
-    found = [getattr(importlib.import_module(name), "TAB", None) for name in names]
-    return sorted((tab for tab in found if isinstance(tab, Tab)), key=lambda tab: (tab.order, tab.title))
+    return sorted(TABS.parts.values(), key=lambda tab: (tab.order, tab.title))
 
 
 def build_page(workspace: Workspace) -> gr.Blocks:

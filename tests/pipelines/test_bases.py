@@ -12,12 +12,12 @@ from lora_loom.pipelines.errors import BaseModelError
 
 def test_an_installed_name_comes_first(monkeypatch, tmp_path):
     class Entry:
-        name = "tiny"
+        name, value = "tiny", "tiny:folder"
 
         def load(self):
             return lambda: tmp_path
 
-    monkeypatch.setattr("lora_loom.pipelines.bases.entry_points", lambda group: [Entry()])
+    monkeypatch.setattr("lora_loom.pipelines.plugins.entry_points", lambda group: [Entry()])
     assert list(named_bases()) == ["tiny"]
     assert resolve_base("tiny") == str(tmp_path)
     with pytest.raises(BaseModelError, match="Did you mean 'tiny'"):

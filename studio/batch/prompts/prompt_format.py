@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from lora_loom.studio.batch.prompts import formats as formats_package
+from lora_loom.pipelines.plugins import Registry, instances
 
 # A line or row number, counted from 1, with the values by column, or with what is wrong.
 RawRow: TypeAlias = "tuple[int, dict[str, Any] | str]"
@@ -35,13 +32,14 @@ class PromptFormat:
         return bool(self.file_name)
 
 
-@cache
-def prompt_formats() -> dict[str, PromptFormat]:
+PROMPT_FORMATS: Registry[PromptFormat] = Registry(
+    "prompt format",
+    folder="lora_loom.studio.batch.prompts.formats",
+    group="loom.prompt_formats",
+    offered=instances(PromptFormat),
+)
+
+
+def prompt_formats() -> Mapping[str, PromptFormat]:
     """Every format and preset by its name."""
-    found: dict[str, PromptFormat] = {}
-    for module in pkgutil.iter_modules(formats_package.__path__, f"{formats_package.__name__}."):
-        each: PromptFormat = importlib.import_module(module.name).FORMAT
-        if each.name in found:
-            raise TypeError(f"two prompt formats are called {each.name!r}; rename one of them")
-        found[each.name] = each
-    return dict(sorted(found.items()))
+    return PROMPT_FORMATS.parts

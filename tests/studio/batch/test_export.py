@@ -68,7 +68,7 @@ def test_what_is_not_drawn_is_not_exported_silently(plan, work, tmp_path, flat_s
 
 def test_what_cannot_be_chosen_is_said(plan, tmp_path):
     batch = plan(TWO.replace("LAYOUT", "folder"))
-    with pytest.raises(RequestError, match=r"no export to 'zip'.*flat, geneval"):
+    with pytest.raises(RequestError, match=r"no export named 'zip'.*flat, geneval"):
         export(batch, "zip", tmp_path / "out")
     with pytest.raises(RequestError, match="have no 'methud'"):
         export(batch, "flat", tmp_path / "out", ["methud=merge"])

@@ -70,8 +70,8 @@ def test_what_a_metric_needs_is_asked_for_before_work_begins(sets, extractor):
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("fod", r"no metric 'fod': expected one of clip_i.*Did you mean 'fid'"),
-        ("fid@dinov3:x", r"no feature extractor 'dinov3'"),
+        ("fod", r"no metric named 'fod': expected one of clip_i.*Did you mean 'fid'"),
+        ("fid@dinov3:x", r"no feature extractor named 'dinov3'"),
         ("dino@clip:x", r"dino is not defined on clip:x: expected an extractor of kind dinov2"),
         ("clip_score@dinov2:x", "needs an extractor that reads prompts"),
         ("joint_success@clip:x", "looks through no extractor"),

@@ -133,5 +133,7 @@ def test_a_model_that_cannot_be_fetched_is_named():
 
 
 def test_an_unknown_kind_lists_the_known_ones():
-    with pytest.raises(EvaluationError, match=r"no feature extractor 'dinov3'.*clip, dinov2.*Did you mean 'dinov2'"):
+    with pytest.raises(
+        EvaluationError, match=r"no feature extractor named 'dinov3'.*clip, dinov2.*Did you mean 'dinov2'"
+    ):
         find_extractor("dinov3:x")
