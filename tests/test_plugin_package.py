@@ -37,8 +37,8 @@ def python(tmp_path_factory):
 
 def test_the_method_is_in_the_list_with_its_setting(python):
     code = "from lora_loom.studio.cli import main; main()"
-    methods = json.loads(python("-c", code, "methods", "--json"))
-    assert {"handover", "merge"} <= methods.keys()
+    methods = {each["name"] for each in json.loads(python("-c", code, "methods", "--json"))["methods"]}
+    assert {"handover", "merge"} <= methods
     help_text = python("-c", code, "generate", "--help")
     assert "--handover-at" in help_text
 
