@@ -23,11 +23,11 @@ from lora_loom.studio.evaluation.evaluate import ask, evaluate, fitting
 from lora_loom.studio.evaluation.feature_cache import FeatureCache, default_cache
 from lora_loom.studio.evaluation.pictures import read_pictures
 from lora_loom.studio.evaluation.report.build import build, write
-from lora_loom.studio.pocket.compose.sets import LoraSet, sets_of
 from lora_loom.studio.pocket.world.render import render
 from lora_loom.studio.pocket.world.scene import sample_scene
-from lora_loom.studio.record import save_png
+from lora_loom.studio.records.record import save_png
 from lora_loom.studio.session import Studio
+from lora_loom.studio.testbed.sets import LoraSet, sets_of
 
 
 def asked(sets: int, seeds: int) -> Iterator[tuple[LoraSet, int]]:

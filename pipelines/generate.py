@@ -18,7 +18,7 @@ from lora_loom.pipelines.errors import CancelledError, RequestError
 from lora_loom.pipelines.fusion_pipeline import FusionPipeline
 from lora_loom.pipelines.gating.heat_map import HeatMap
 from lora_loom.pipelines.gating.rule import GateRule
-from lora_loom.pipelines.influence import Influence, probe_points
+from lora_loom.pipelines.measured.influence import Influence, probe_points
 from lora_loom.pipelines.registry import create
 from lora_loom.pipelines.request import GenerationRequest
 from lora_loom.pipelines.runtime.fused import fused

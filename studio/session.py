@@ -26,8 +26,8 @@ from lora_loom.pipelines.errors import (
     UnknownAdapterError,
 )
 from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
-from lora_loom.studio.library import AdapterCard, AdapterLibrary, FileKey
-from lora_loom.studio.record import GenerationRecord, save_png
+from lora_loom.studio.library.adapter_library import AdapterCard, AdapterLibrary, FileKey
+from lora_loom.studio.records.record import GenerationRecord, save_png
 from lora_loom.studio.versions import package_versions
 from lora_loom.studio.words import UnknownWord, Vocabulary
 

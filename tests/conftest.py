@@ -50,7 +50,7 @@ def tiny_pocket(tmp_path_factory):
     from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from lora_loom.studio.pocket.build.tokenizer import new_tokenizer
+    from lora_loom.studio.pocket.tokenizer import new_tokenizer
 
     torch.manual_seed(0)
     tokenizer = new_tokenizer()

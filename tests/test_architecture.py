@@ -15,6 +15,15 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"studio": 2, "retrieval": 1, "watermark": 1, "pipelines": 0}  # at the top; imported as lora_loom.NAME
 RANK = {"app": 4, "lora_loom": 3, **FOLDERS}
 
+# Floors inside studio/, the lowest first: a module imports from lower floors and from its own, never from a higher one.
+FLOORS = (
+    ("versions", "words", "sidecars", "results", "settings_form", "records", "pocket"),
+    ("library", "session", "jobs", "forecast"),
+    ("batch",),
+    ("evaluation",),
+    ("testbed", "builders"),
+    ("bench", "cli", "ui"),
+)
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "core"}
 MAX_LINES = 400
 MAX_MEDIAN_LINES = 150
@@ -28,8 +37,8 @@ LIGHT_MODULES = tuple(
         "pipelines.prompt_syntax",
         "pipelines.registry",
         "pipelines.request",
-        "studio.library",
-        "studio.record",
+        "studio.library.adapter_library",
+        "studio.records.record",
         "studio.settings_form",
     )
 )
@@ -113,6 +122,18 @@ def test_imports_go_down():
         if top(name) in RANK and top(name) != top(module) and RANK[top(name)] >= RANK[top(module)]
     ]
     assert not upward
+
+
+def test_imports_inside_the_studio_go_down():
+    floor = {name: height for height, names in enumerate(FLOORS) for name in names}
+    inside = [module for module in MODULES if module.startswith("lora_loom.studio.")]
+    assert {module.split(".")[2] for module in inside} == set(floor)
+    assert not [
+        f"{MODULES[module].relative_to(ROOT)}:{line} imports {name}"
+        for module in inside
+        for name, line in imports(module)
+        if name.startswith("lora_loom.studio.") and floor[name.split(".")[2]] > floor[module.split(".")[2]]
+    ]
 
 
 def test_no_import_cycles():

@@ -28,6 +28,6 @@ def test_fid_clip_evaluation(tiny_pocket, clip_folder, write_lora, tmp_path, mon
 
 
 def first_sets():
-    from lora_loom.studio.pocket.compose.sets import sets_of
+    from lora_loom.studio.testbed.sets import sets_of
 
     return sets_of("test", sizes=(2,), at_most=2)

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from lora_loom.pipelines.arbitration import Arbitration
-from lora_loom.pipelines.contributions import (
+from lora_loom.pipelines.method import FusionMethod
+from lora_loom.pipelines.plan import FusionPlan, Pass, Predictions, StepState
+from lora_loom.pipelines.predictions.arbitration import Arbitration
+from lora_loom.pipelines.predictions.contributions import (
     at_places,
     conditional_half,
     contribution_plan,
@@ -15,9 +17,7 @@ from lora_loom.pipelines.contributions import (
     energy,
     for_both_halves,
 )
-from lora_loom.pipelines.method import FusionMethod
-from lora_loom.pipelines.plan import FusionPlan, Pass, Predictions, StepState
-from lora_loom.pipelines.refresh import affordable, least_cost
+from lora_loom.pipelines.predictions.refresh import affordable, least_cost
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,9 +33,9 @@ class Arbiter(FusionMethod):
     """eps = eps_base + sum_i gamma_i w_i Delta_i with Delta_i = eps_i - eps_base, w decided place by place.
 
     m_i = smooth_k(|Delta_i|^2) / its mean over the picture, w = softmax_i(s log m_i) with s the `sharpness`; adapters
-    with a flat map, as styles have, speak everywhere (`lora_loom.pipelines.arbitration`). gamma_i = sum |Delta_i|^2 /
-    sum w_i |Delta_i|^2 gives back what arbitration takes from adapter i. Decided per sample on the conditional half of
-    guidance, and the same for both halves.
+    with a flat map, as styles have, speak everywhere (`lora_loom.pipelines.predictions.arbitration`).
+    gamma_i = sum |Delta_i|^2 / sum w_i |Delta_i|^2 gives back what arbitration takes from adapter i. Decided per sample
+    on the conditional half of guidance, and the same for both halves.
 
     `where` it is decided: `output`, on predictions at every step, the N contributions in turns within the `budget`
     and reused in between; `layers`, on |B_i A_i x|^2 at each layer and place, in one pass; `both`, on predictions in

@@ -8,10 +8,10 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from lora_loom.pipelines.errors import SettingError
-from lora_loom.pipelines.frequency import FrequencySets, profile_of, sets_of
+from lora_loom.pipelines.measured.frequency import FrequencySets, profile_of, sets_of
 from lora_loom.pipelines.method import FusionMethod
 from lora_loom.pipelines.plan import FusionPlan, Pass, Replay, StepState
-from lora_loom.pipelines.refresh import Turns, affordable, published, rhythmically, rotation
+from lora_loom.pipelines.predictions.refresh import Turns, affordable, published, rhythmically, rotation
 
 if TYPE_CHECKING:
     from lora_loom.pipelines.adapters.factors import Adapter
@@ -27,9 +27,9 @@ class CMLoRA(FusionMethod):
     eps = sum_j w_j eps_j / sum_j w_j with w_j = c_k for the dominant adapter and 1 for the others. At each refresh k
     the next adapter of the pool becomes dominant and runs in full; all others replay their deep features. The pool is
     the high-frequency set while the progress is below 0.55 and the low-frequency set after it, both measured (see
-    `lora_loom.pipelines.frequency`). c_k = 1 + (c_0 - 1) / 2^k with c_0 = N - 1/2 decays to the plain mean; in the
-    released code the decay has no effect. Refreshes come every 2, 3 and 2 steps over the shares 0.375, 0.5 and 0.125
-    of a run.
+    `lora_loom.pipelines.measured.frequency`). c_k = 1 + (c_0 - 1) / 2^k with c_0 = N - 1/2 decays to the plain mean;
+    in the released code the decay has no effect. Refreshes come every 2, 3 and 2 steps over the shares 0.375, 0.5 and
+    0.125 of a run.
     """
 
     name: ClassVar[str] = "cmlora"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from lora_loom.pipelines.contributions import mean_plan
 from lora_loom.pipelines.method import FusionMethod
 from lora_loom.pipelines.plan import FusionPlan, Pass
+from lora_loom.pipelines.predictions.contributions import mean_plan
 
 if TYPE_CHECKING:
     from lora_loom.pipelines.request import AdapterChoice

@@ -5,9 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from lora_loom.pipelines.contributions import conditional_half, contribution_plan, contributions, for_both_halves
 from lora_loom.pipelines.method import FusionMethod
 from lora_loom.pipelines.plan import FusionPlan, Predictions
+from lora_loom.pipelines.predictions.contributions import (
+    conditional_half,
+    contribution_plan,
+    contributions,
+    for_both_halves,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lora_loom.pipelines.arbitration import Arbitration
+from lora_loom.pipelines.predictions.arbitration import Arbitration
 from lora_loom.pipelines.runtime.controls import layout_of
 from lora_loom.pipelines.runtime.rules import LayerRule, LayerSite
 

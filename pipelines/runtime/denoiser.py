@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lora_loom.pipelines.errors import BaseModelError
-from lora_loom.pipelines.influence import Influence
+from lora_loom.pipelines.measured.influence import Influence
 from lora_loom.pipelines.plan import FusionPlan, Pass, Predictions
 from lora_loom.pipelines.runtime.bank import ModelBank
 from lora_loom.pipelines.runtime.call import DenoiserCall

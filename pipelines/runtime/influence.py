@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from lora_loom.pipelines.influence import Influence
+from lora_loom.pipelines.measured.influence import Influence
 from lora_loom.pipelines.plan import Combine, Gates, Pass, Predictions
 
 Probe = Callable[[Sequence[Pass]], Tensor]  # passes -> predictions [n b' ...] of the rows that decide

@@ -13,7 +13,7 @@ from lora_loom.studio.batch.folder import Batch
 from lora_loom.studio.batch.layouts import layout_of
 from lora_loom.studio.batch.layouts.layout import Layout, sealed_rows
 from lora_loom.studio.batch.rows import Row, planned_row
-from lora_loom.studio.record import pixels_sha256
+from lora_loom.studio.records.record import pixels_sha256
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from lora_loom.studio.batch.prompts.prompt_row import PromptRow
 from lora_loom.studio.batch.prompts.reading import bad_rows, read_prompts
 from lora_loom.studio.batch.seeds import hashed_seed
 from lora_loom.studio.batch.suite import Suite
-from lora_loom.studio.library import AdapterLibrary
+from lora_loom.studio.library.adapter_library import AdapterLibrary
 
 
 def pictures_of(suite: Suite, library: AdapterLibrary, base_model_revision: str = "") -> list[Picture]:

@@ -15,7 +15,7 @@ from lora_loom.studio.batch.folder import FORMAT, Batch, BatchInfo, info_of, man
 from lora_loom.studio.batch.grid import pictures_of
 from lora_loom.studio.batch.shards import shard_size, sharded
 from lora_loom.studio.batch.suite import Suite
-from lora_loom.studio.library import AdapterLibrary
+from lora_loom.studio.library.adapter_library import AdapterLibrary
 from lora_loom.studio.session import Studio, library_roots
 from lora_loom.studio.versions import package_versions
 

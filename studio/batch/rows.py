@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from lora_loom.pipelines.errors import RecordError
 from lora_loom.studio.batch.picture import Picture
-from lora_loom.studio.png_text import read_text
-from lora_loom.studio.record import pixels_sha256, write_png
+from lora_loom.studio.records.png_text import read_text
+from lora_loom.studio.records.record import pixels_sha256, write_png
 
 if TYPE_CHECKING:
     from lora_loom.studio.session import Generation

@@ -46,7 +46,7 @@ def open_studio(batch: Batch, options: WorkerOptions) -> Studio:
     """The studio that draws the batch: its base model, and the LoRAs of the plan's folders that are still there."""
     from pathlib import Path
 
-    from lora_loom.studio.library import AdapterLibrary
+    from lora_loom.studio.library.adapter_library import AdapterLibrary
     from lora_loom.studio.session import Studio, library_roots
 
     planned = [Path(folder) for folder in batch.info.library]

@@ -14,7 +14,7 @@ from lora_loom.pipelines.errors import RequestError
 from lora_loom.studio.cli.output import AsJson, plain, print_json
 
 if TYPE_CHECKING:
-    from lora_loom.studio.library import AdapterCard
+    from lora_loom.studio.library.adapter_library import AdapterCard
 
 FRAMES = ("{}", "a picture of {}", "{}, close up", "{} in the distance")  # prompts made of the trigger words
 
@@ -38,10 +38,10 @@ def command(
 ) -> None:
     """Draw a LoRA at strengths from 0 to 1.5 and write its response to NAME.response.json beside it."""
     from lora_loom.pipelines.adapters.load import BaseTarget, load_adapter
-    from lora_loom.pipelines.calibrate import STRENGTHS, measured_response
-    from lora_loom.pipelines.response import fitted
-    from lora_loom.studio.library import AdapterLibrary
-    from lora_loom.studio.responses import save_curve
+    from lora_loom.pipelines.measured.calibrate import STRENGTHS, measured_response
+    from lora_loom.pipelines.measured.response import fitted
+    from lora_loom.studio.library.adapter_library import AdapterLibrary
+    from lora_loom.studio.library.responses import save_curve
     from lora_loom.studio.session import Studio, library_roots
 
     studio = Studio(base, AdapterLibrary(library_roots(library or [])))

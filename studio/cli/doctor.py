@@ -29,9 +29,9 @@ def command(
 ) -> None:
     """Tell how LoRAs will get along, and what may help."""
     from lora_loom.pipelines.atomic_file import atomic_file
-    from lora_loom.studio.doctor import diagnose
-    from lora_loom.studio.doctor_page import page as page_of
-    from lora_loom.studio.library import AdapterLibrary
+    from lora_loom.studio.forecast.diagnosis import diagnose
+    from lora_loom.studio.forecast.report_page import page as page_of
+    from lora_loom.studio.library.adapter_library import AdapterLibrary
     from lora_loom.studio.session import Studio, library_roots
 
     report = diagnose(Studio(base, AdapterLibrary(library_roots(library or []))), loras, against_base=against_base)
@@ -49,7 +49,7 @@ def _print(report: Report) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from lora_loom.studio.doctor_page import recipe
+    from lora_loom.studio.forecast.report_page import recipe
 
     console = Console(highlight=False)
     for pair in report.pairs:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_loom.pipelines.errors import OutputError, RequestError
-from lora_loom.studio.record import GenerationRecord, pixels_sha256, save_png
+from lora_loom.studio.records.record import GenerationRecord, pixels_sha256, save_png
 
 if TYPE_CHECKING:
     from lora_loom.pipelines.generate import StepProgress
@@ -31,7 +31,7 @@ def start_of_variation(record: GenerationRecord) -> GenerationRequest:
 
 def by_effect(studio: Studio, request: GenerationRequest, record: GenerationRecord | None) -> GenerationRequest:
     """The request with strengths for the effects that it asks for; a record's own strengths are none."""
-    from lora_loom.studio.responses import by_effect
+    from lora_loom.studio.library.responses import by_effect
 
     if record is not None and request.adapters == record.request.adapters:
         raise RequestError(

@@ -15,7 +15,7 @@ from lora_loom.studio.cli.training_progress import INTERRUPTED, shown_progress
 
 if TYPE_CHECKING:
     from lora_loom.pipelines.training.gate_data import GateItem
-    from lora_loom.studio.library import AdapterCard
+    from lora_loom.studio.library.adapter_library import AdapterCard
 
 
 def gate(
@@ -79,7 +79,7 @@ def gate(
 
 def _cards(names: Sequence[str], base: str, folders: list[Path] | None) -> dict[str, AdapterCard]:
     """The LoRAs by name; without names all of the library that are for this base."""
-    from lora_loom.studio.library import AdapterLibrary
+    from lora_loom.studio.library.adapter_library import AdapterLibrary
     from lora_loom.studio.session import library_roots
 
     files = [Path(name) for name in names if name.endswith(".safetensors")]
@@ -99,14 +99,14 @@ def _items(
     cards: Mapping[str, AdapterCard], settings: GateTraining, data: Path | None, count: int, base: str
 ) -> Iterable[GateItem]:
     if data is not None:
+        from lora_loom.pipelines.training.gate_items import items_by_trigger
         from lora_loom.pipelines.training.items import read_folder
-        from lora_loom.studio.gate_items import items_by_trigger
 
         triggers = {name: card.trigger for name, card in cards.items()}
         return items_by_trigger(read_folder(data), triggers, mix=settings.objective == "teacher")
     from lora_loom.pipelines.bases import resolve_base
     from lora_loom.studio.pocket.concepts import CONCEPTS
-    from lora_loom.studio.pocket.gate_pictures import composed_pictures, side_of, tuning_sets
+    from lora_loom.studio.testbed.gate_pictures import composed_pictures, side_of, tuning_sets
 
     if not cards or not set(cards) <= set(CONCEPTS):
         raise SettingError("there are no pictures to train on", expected="--data FOLDER", found=f"base {plain(base)}")

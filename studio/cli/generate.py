@@ -76,8 +76,8 @@ def command(
     """Draw pictures with LoRAs. The same request gives the same pixels on the same machine."""
     from lora_loom.studio.cli import drawing
     from lora_loom.studio.cli.request_options import asked_for
-    from lora_loom.studio.library import AdapterLibrary
-    from lora_loom.studio.record import read_record
+    from lora_loom.studio.library.adapter_library import AdapterLibrary
+    from lora_loom.studio.records.record import read_record
     from lora_loom.studio.session import Studio, library_roots
 
     if words is not None and prompt is not None:

@@ -57,8 +57,8 @@ def command(
     from lora_loom.pipelines.weight_space.export import exported
     from lora_loom.studio.cli.method_flags import chosen_settings
     from lora_loom.studio.cli.request_options import parse_pairs
-    from lora_loom.studio.library import AdapterLibrary
-    from lora_loom.studio.responses import by_effect
+    from lora_loom.studio.library.adapter_library import AdapterLibrary
+    from lora_loom.studio.library.responses import by_effect
     from lora_loom.studio.session import Studio, library_roots
 
     _check_out(out, overwrite=overwrite)

@@ -131,7 +131,7 @@ def _described(name: str, about: LoraDescription) -> LoraDescription:
 
 
 def _drawn(concept: str, count: int, seed: int) -> Iterable[Any]:
-    from lora_loom.studio.pocket.build.pictures import SIZE
+    from lora_loom.studio.builders.pictures import SIZE
     from lora_loom.studio.pocket.concepts import training_set
 
     return training_set(concept, count, seed, SIZE)

@@ -37,7 +37,7 @@ def slider(
     from lora_loom.pipelines.adapters.write import save_adapter
     from lora_loom.pipelines.training.slider import train_slider
     from lora_loom.pipelines.weight_space.rank_slider import HEADER_KEY
-    from lora_loom.studio.library import AdapterLibrary
+    from lora_loom.studio.library.adapter_library import AdapterLibrary
     from lora_loom.studio.session import Studio, library_roots
 
     files = {s: out.with_stem(f"{out.stem}-at-{s:g}") for s in at or []}

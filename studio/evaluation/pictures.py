@@ -14,7 +14,7 @@ from lora_loom.studio.evaluation.metadata import read_rows, sample_of
 from lora_loom.studio.evaluation.metric import Sample
 from lora_loom.studio.evaluation.picture_set import Picture, PictureSet
 from lora_loom.studio.evaluation.shards import NOT_MADE, read_shards
-from lora_loom.studio.record import read_record
+from lora_loom.studio.records.record import read_record
 
 
 def read_pictures(path: Path) -> PictureSet:

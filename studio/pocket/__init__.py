@@ -15,6 +15,11 @@ def adapters_path() -> Path:
     return _FOLDER / "adapters"
 
 
+def forecast_path() -> Path:
+    """The forecast that was fitted on the shipped base model, where there is one."""
+    return _FOLDER / "forecast.json"
+
+
 def gates_path() -> Path:
     """Folder of the shipped gates of the fusion method `gated`."""
     return _FOLDER / "gates"

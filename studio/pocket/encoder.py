@@ -50,7 +50,7 @@ def encoder_tokens(texts: Sequence[str], context_length: int) -> torch.Tensor:
 
 @lru_cache(maxsize=1)
 def _tokenizer() -> Any:
-    from lora_loom.studio.pocket.build.tokenizer import new_tokenizer
+    from lora_loom.studio.pocket.tokenizer import new_tokenizer
 
     return new_tokenizer()
 
@@ -96,7 +96,7 @@ def load_encoder(folder: Path = FOLDER, device: str = "cpu") -> PocketEncoder:
         raise LoomError(
             f"no pocket encoder in {folder.name}",
             expected=f"{WEIGHTS} and {CONFIG}",
-            remedy="train one: python -m lora_loom.studio.pocket.build.encoder --work DIR",
+            remedy="train one: python -m lora_loom.studio.builders.encoder --work DIR",
         )
     config = json.loads(about.read_text())["model_cfg"]
     model = new_model(config)

@@ -19,7 +19,7 @@ import gradio as gr
 
 from lora_loom.pipelines.errors import LoomError
 from lora_loom.studio.jobs.job import Job
-from lora_loom.studio.record import GenerationRecord, read_record
+from lora_loom.studio.records.record import GenerationRecord, read_record
 from lora_loom.studio.ui.banner import error_banner, notice_banner
 from lora_loom.studio.ui.compose_layout import ComposeLayout
 from lora_loom.studio.ui.compose_views import ComposeViews, Filters, Viewer

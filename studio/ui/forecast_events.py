@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from lora_loom.pipelines.errors import LoomError
-from lora_loom.studio.forecasts import Forecasts, StackForecast
+from lora_loom.studio.forecast.forecasts import Forecasts, StackForecast
 from lora_loom.studio.ui.forecast_view import asking_view, failed_view, forecast_view, waiting_view
 from lora_loom.studio.ui.remedy import in_use, method_values, offered, remedied
 from lora_loom.studio.ui.stack import Strand, choices

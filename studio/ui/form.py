@@ -12,7 +12,7 @@ from lora_loom.pipelines.prompt_syntax import split_prompt
 from lora_loom.pipelines.registry import methods
 from lora_loom.pipelines.request import GenerationRequest
 from lora_loom.pipelines.schedulers import DEFAULT, DIFFUSION
-from lora_loom.studio.record import GenerationRecord
+from lora_loom.studio.records.record import GenerationRecord
 from lora_loom.studio.settings_form import form
 from lora_loom.studio.ui.method_form import read_settings
 from lora_loom.studio.ui.stack import Strand, choices

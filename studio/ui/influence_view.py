@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lora_loom.studio.library import AdapterCard
-from lora_loom.studio.record import GenerationRecord
+from lora_loom.studio.library.adapter_library import AdapterCard
+from lora_loom.studio.records.record import GenerationRecord
 from lora_loom.studio.ui.markup import attributes, strand, text
 
 NOTHING = 0.005  # share of the prediction up to which a LoRA did next to nothing

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_loom.pipelines.errors import RequestError
-from lora_loom.studio.library import AdapterLibrary
+from lora_loom.studio.library.adapter_library import AdapterLibrary
 from lora_loom.studio.session import Studio, library_roots
 from lora_loom.studio.ui.own_pages import LOOPBACK, OwnPagesOnly
 

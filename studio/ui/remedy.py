@@ -8,7 +8,7 @@ from typing import Any
 
 from lora_loom.pipelines.compatibility.report import Remedy
 from lora_loom.pipelines.registry import methods
-from lora_loom.studio.forecasts import StackForecast
+from lora_loom.studio.forecast.forecasts import StackForecast
 from lora_loom.studio.settings_form import form
 from lora_loom.studio.ui.stack import Strand
 

@@ -7,7 +7,7 @@ import pytest
 
 from lora_loom.pipelines.registry import methods
 from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
-from lora_loom.studio.record import read_record
+from lora_loom.studio.records.record import read_record
 
 pytestmark = [
     pytest.mark.browser,

@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from lora_loom.studio.record import read_record
+from lora_loom.studio.records.record import read_record
 from lora_loom.studio.ui.launch import launch
 from lora_loom.studio.ui.recipes import RECIPES
 

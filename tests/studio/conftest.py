@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from lora_loom.pipelines.errors import CancelledError
-from lora_loom.studio.library import AdapterLibrary
-from lora_loom.studio.record import GenerationRecord, save_png
+from lora_loom.studio.library.adapter_library import AdapterLibrary
+from lora_loom.studio.records.record import GenerationRecord, save_png
 from lora_loom.studio.session import Generation, Studio
 
 

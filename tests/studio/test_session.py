@@ -19,8 +19,8 @@ from lora_loom.pipelines.errors import (
 )
 from lora_loom.pipelines.registry import methods
 from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
-from lora_loom.studio.library import AdapterLibrary
-from lora_loom.studio.record import read_record
+from lora_loom.studio.library.adapter_library import AdapterLibrary
+from lora_loom.studio.records.record import read_record
 from lora_loom.studio.session import Studio, contents_revision, library_roots
 
 TWO = (AdapterChoice("owlet", 1.0), AdapterChoice("crown", 0.8))

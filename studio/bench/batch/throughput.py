@@ -31,9 +31,9 @@ from lora_loom.studio.batch.suite import Suite
 from lora_loom.studio.batch.worker import Worker, WorkerOptions, open_studio
 from lora_loom.studio.bench.clock import interleaved, ratio
 from lora_loom.studio.bench.rows import Row, row
-from lora_loom.studio.library import AdapterLibrary
+from lora_loom.studio.library.adapter_library import AdapterLibrary
 from lora_loom.studio.pocket import adapters_path
-from lora_loom.studio.record import pixels_sha256
+from lora_loom.studio.records.record import pixels_sha256
 
 BATCH = 8
 SHARD = 16  # pictures

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from lora_loom.pipelines.errors import EvaluationError
 from lora_loom.studio.evaluation.feature_cache import pixel_hash
+from lora_loom.studio.evaluation.kappa import cohens_kappa
 from lora_loom.studio.evaluation.labels.book import Answer
 from lora_loom.studio.evaluation.picture_set import PictureSet
 from lora_loom.studio.evaluation.resampling import proportion_interval
-from lora_loom.studio.pocket.agreement import cohens_kappa
 from lora_loom.studio.pocket.concepts import CONCEPTS
 
 Look = Callable[[NDArray[np.uint8]], Sequence[Mapping[str, str]]]  # pictures [n h w 3] -> value of every factor

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lora_loom.pipelines.errors import SettingError
-from lora_loom.pipelines.frequency import FrequencySets
+from lora_loom.pipelines.measured.frequency import FrequencySets
 from lora_loom.pipelines.methods.cmlora import CMLoRA
 from lora_loom.pipelines.plan import Replay, StepState
 from lora_loom.pipelines.request import AdapterChoice

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lora_loom.pipelines.arbitration import Arbitration
 from lora_loom.pipelines.plan import FusionPlan, Pass
+from lora_loom.pipelines.predictions.arbitration import Arbitration
 from lora_loom.pipelines.runtime.arbitration import ArbitratedLayers, RegionedLayers
 from lora_loom.pipelines.runtime.fused import fused
 from lora_loom.pipelines.runtime.rules import LayerRule

@@ -10,8 +10,8 @@ from lora_loom.studio.batch.folder import open_batch
 from lora_loom.studio.batch.plan import plan_batch
 from lora_loom.studio.batch.suite import read_suite
 from lora_loom.studio.batch.worker import Worker, WorkerOptions
-from lora_loom.studio.library import AdapterLibrary
-from lora_loom.studio.record import GenerationRecord
+from lora_loom.studio.library.adapter_library import AdapterLibrary
+from lora_loom.studio.records.record import GenerationRecord
 from lora_loom.studio.session import Generation
 
 SUITE = """

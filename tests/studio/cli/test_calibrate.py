@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from lora_loom.studio import session
 from lora_loom.studio.cli.application import build
-from lora_loom.studio.record import read_record
+from lora_loom.studio.records.record import read_record
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from typer.testing import CliRunner
 from lora_loom.pipelines.errors import TrainingError
 from lora_loom.pipelines.gating.gate_file import load_gate
 from lora_loom.pipelines.training.captions import has_word
+from lora_loom.pipelines.training.gate_items import items_by_trigger
 from lora_loom.pipelines.training.items import TrainingItem
 from lora_loom.studio.cli.application import build
-from lora_loom.studio.gate_items import items_by_trigger
-from lora_loom.studio.pocket.compose.sets import frozen_sets
-from lora_loom.studio.pocket.gate_pictures import composed_caption, composed_pictures, side_of, tuning_sets
+from lora_loom.studio.testbed.gate_pictures import composed_caption, composed_pictures, side_of, tuning_sets
+from lora_loom.studio.testbed.sets import frozen_sets
 
 QUICK = ("--steps", "2", "--batch-size", "2", "--hidden", "4", "--device", "cpu")
 

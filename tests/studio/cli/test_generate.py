@@ -12,7 +12,7 @@ from lora_loom.pipelines.errors import ChangedAdapterError, UnknownAdapterError
 from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
 from lora_loom.studio import session
 from lora_loom.studio.cli.application import build
-from lora_loom.studio.record import GenerationRecord, read_record, save_png
+from lora_loom.studio.records.record import GenerationRecord, read_record, save_png
 
 OLD = GenerationRecord(
     request=GenerationRequest(

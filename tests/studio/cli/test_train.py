@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from lora_loom.studio.cli import train
 from lora_loom.studio.cli.application import build
-from lora_loom.studio.library import AdapterLibrary
+from lora_loom.studio.library.adapter_library import AdapterLibrary
 
 QUICK = ("--steps", "2", "--batch-size", "2", "--rank", "2", "--sample-steps", "2", "--device", "cpu")
 

@@ -11,7 +11,7 @@ from PIL import Image
 from lora_loom.pipelines.errors import EvaluationError
 from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
 from lora_loom.studio.evaluation.pictures import read_pictures
-from lora_loom.studio.record import GenerationRecord, save_png
+from lora_loom.studio.records.record import GenerationRecord, save_png
 
 
 def rows(folder, *lines):

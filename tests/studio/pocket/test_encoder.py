@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lora_loom.pipelines.errors import LoomError
-from lora_loom.studio.pocket.build.encoder import RANKED, ranks_first
-from lora_loom.studio.pocket.build.labelled import Pool, any_scene, one_picture, scene_of
+from lora_loom.studio.builders.encoder import RANKED, ranks_first
+from lora_loom.studio.builders.labelled import Pool, any_scene, one_picture, scene_of
 from lora_loom.studio.pocket.encoder import FOLDER, WEIGHTS, PocketEncoder, load_encoder, shipped_encoder
 from lora_loom.studio.pocket.world.captions import caption
 

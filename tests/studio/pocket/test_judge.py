@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lora_loom.studio.pocket.build.labelled import Pool, one_picture
+from lora_loom.studio.builders.labelled import Pool, one_picture
 from lora_loom.studio.pocket.judge import CLASSES, JUDGED, OTHER, Judge, sealed_judge, shipped_judge
 from lora_loom.studio.pocket.world.scene import FACTORS, HELD
 

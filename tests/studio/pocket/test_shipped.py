@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from lora_loom.studio.builders import card
+from lora_loom.studio.builders.ship import MOST_BYTES
 from lora_loom.studio.pocket import adapters_path, base_path
-from lora_loom.studio.pocket.build import card
-from lora_loom.studio.pocket.build.ship import MOST_BYTES
-from lora_loom.studio.pocket.build.tokenizer import new_tokenizer
 from lora_loom.studio.pocket.concepts import CONCEPTS, concept, prompts, training_set
+from lora_loom.studio.pocket.tokenizer import new_tokenizer
 from lora_loom.studio.results import RESULTS
 
 SHIPPED = sorted(path.stem for path in adapters_path().glob("*.safetensors"))

@@ -6,8 +6,8 @@ import gradio as gr
 import pytest
 
 from lora_loom.pipelines.request import AdapterChoice
-from lora_loom.studio import forecasts as forecasts_module
-from lora_loom.studio.library import AdapterLibrary
+from lora_loom.studio.forecast import forecasts as forecasts_module
+from lora_loom.studio.library.adapter_library import AdapterLibrary
 from lora_loom.studio.session import Studio
 from lora_loom.studio.ui.compose_views import Filters
 from lora_loom.studio.ui.form import read_draft
@@ -57,7 +57,7 @@ def test_it_is_made_once_and_tells_what_it_does_not_know(events):
 
 
 def test_without_a_fitted_model_it_says_nothing_of_pictures(events, monkeypatch, tmp_path):
-    monkeypatch.setattr("lora_loom.studio.doctor.forecast_path", lambda: tmp_path / "none.json")
+    monkeypatch.setattr("lora_loom.studio.forecast.diagnosis.forecast_path", lambda: tmp_path / "none.json")
     view = shown(events, [Strand("owlet", 0.7), Strand("crown", 0.8)])[-1]
     assert "Not calibrated" in view
     assert "would lack a concept" not in view

@@ -5,7 +5,7 @@ import pytest
 from lora_loom.pipelines.errors import RequestError, SettingError, UnknownMethodError
 from lora_loom.pipelines.registry import methods
 from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
-from lora_loom.studio.record import GenerationRecord
+from lora_loom.studio.records.record import GenerationRecord
 from lora_loom.studio.ui.form import DEFAULTS, read_draft, read_form, request_of_one, stack_of, write_form
 from lora_loom.studio.ui.stack import Strand
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from lora_loom.pipelines.errors import OutputError, UnknownAdapterError
 from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
-from lora_loom.studio.record import GenerationRecord, save_png
+from lora_loom.studio.records.record import GenerationRecord, save_png
 from lora_loom.studio.ui.gallery import Gallery, gallery_view, restored_notice
 
 

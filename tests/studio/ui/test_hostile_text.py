@@ -13,10 +13,10 @@ from lora_loom.pipelines.compatibility.examine import examine
 from lora_loom.pipelines.errors import LoomError
 from lora_loom.pipelines.gating.heat_map import HeatMap
 from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
-from lora_loom.studio.forecasts import StackForecast
+from lora_loom.studio.forecast.forecasts import StackForecast
 from lora_loom.studio.jobs.job import Job
-from lora_loom.studio.library import AdapterLibrary
-from lora_loom.studio.record import GenerationRecord, save_png
+from lora_loom.studio.library.adapter_library import AdapterLibrary
+from lora_loom.studio.records.record import GenerationRecord, save_png
 from lora_loom.studio.ui.banner import error_banner, notice_banner
 from lora_loom.studio.ui.forecast_view import failed_view, forecast_view
 from lora_loom.studio.ui.gallery import Gallery, gallery_view

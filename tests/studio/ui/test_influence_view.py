@@ -1,7 +1,7 @@
 """Influence beside a picture: the longest bar for the LoRA that changed most, and words for one that did nothing."""
 
 from lora_loom.pipelines.request import GenerationRequest
-from lora_loom.studio.record import GenerationRecord
+from lora_loom.studio.records.record import GenerationRecord
 from lora_loom.studio.ui.influence_view import influence_view
 
 

@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from lora_loom.studio.library import AdapterLibrary
+from lora_loom.studio.library.adapter_library import AdapterLibrary
 from lora_loom.studio.ui.shelf import shelf
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from lora_loom.pipelines.request import AdapterChoice
-from lora_loom.studio.library import AdapterLibrary
+from lora_loom.studio.library.adapter_library import AdapterLibrary
 from lora_loom.studio.ui.stack import (
     Strand,
     choices,

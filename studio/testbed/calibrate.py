@@ -1,0 +1,183 @@
+"""Fit the doctor's forecast on drawn sets: how likely a picture by `merge` lacks a concept, from the factors alone.
+
+Fitted on the tuning sets of a run, measured on its test sets, beside plain cosine and beside the number of LoRAs, which
+alone tells a lot. The same LoRAs are in both parts; the sets are not.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lora_loom.pipelines.compatibility.forecast import Forecast, Term, features
+from lora_loom.studio.results import Row, write_results
+from lora_loom.studio.testbed.outcomes import Outcomes, read
+from lora_loom.studio.testbed.sets import LoraSet
+
+METHOD = "merge"
+RESAMPLES = 200
+STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # C of the logistic model, chosen by cross-validation over sets
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Example:
+    """One set: its figures, and of how many pictures how many lack a concept."""
+
+    asked: LoraSet
+    figures: Mapping[str, float]
+    lost: int
+    pictures: int
+
+
+def examples(outcomes: Outcomes, part: str, judge: str, figures: Mapping[str, Mapping[str, float]]) -> list[Example]:
+    """The sets of a part that `merge` drew, with the `figures` of each by the set's name."""
+    found: dict[str, list[bool]] = {}
+    asked: dict[str, LoraSet] = {}
+    for (name, k), cell in outcomes.cells.items():
+        if name == METHOD and k > 1:
+            for each, joint in zip(cell.sets, cell.joint(judge), strict=True):
+                if each.part == part:
+                    found.setdefault(each.name, []).append(not joint)
+                    asked[each.name] = each
+    return [Example(asked[name], figures[name], sum(lost), len(lost)) for name, lost in found.items()]
+
+
+def fit(tuning: Sequence[Example]) -> Forecast:
+    """The logistic model, each picture counting once; raises ValueError where all or none lack a concept."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GroupKFold, cross_val_score
+
+    if not 0 < sum(each.lost for each in tuning) < sum(each.pictures for each in tuning):
+        raise ValueError("pictures that lack a concept and pictures that have all are both needed")
+    names = list(tuning[0].figures)
+    table = np.array([[each.figures[name] for name in names] for each in tuning])
+    mean, scale = table.mean(axis=0), table.std(axis=0)
+    scale[scale == 0.0] = 1.0
+    repeats = [each.pictures for each in tuning]
+    x, groups = np.repeat((table - mean) / scale, repeats, axis=0), np.repeat(np.arange(len(tuning)), repeats)
+    y = np.concatenate([np.arange(each.pictures) < each.lost for each in tuning])
+    folds = GroupKFold(min(FOLDS, len(tuning)))
+    scores = {
+        c: cross_val_score(LogisticRegression(C=c), x, y, groups=groups, cv=folds, scoring="neg_log_loss").mean()
+        for c in STRENGTHS
+    }
+    model: Any = LogisticRegression(C=max(scores, key=lambda c: scores[c])).fit(x, y)
+    terms = tuple(
+        Term(name, float(m), float(s), float(a))
+        for name, m, s, a in zip(names, mean, scale, model.coef_[0], strict=True)
+    )
+    return Forecast("pocket", METHOD, float(model.intercept_[0]), terms, len(tuning), len(y), None)
+
+
+def auc(scores: Sequence[float], held: Sequence[Example]) -> float:
+    """The chance that a picture that lacks a concept has the higher score of its set than one that has all."""
+    from sklearn.metrics import roc_auc_score
+
+    weights = [count for each in held for count in (each.lost, each.pictures - each.lost)]
+    return float(roc_auc_score([True, False] * len(held), np.repeat(scores, 2), sample_weight=weights))
+
+
+def rank_correlation(scores: Sequence[float], held: Sequence[Example]) -> float:
+    """Spearman's, between the score of a set and its share of pictures that lack a concept."""
+    from scipy.stats import spearmanr
+
+    result: Any = spearmanr(scores, [each.lost / each.pictures for each in held])
+    return float(result.statistic)
+
+
+def rows(forecast: Forecast, held: Sequence[Example], resamples: int = RESAMPLES) -> list[Row]:
+    """AUC and rank correlation of the forecast, of the largest cosine and of the number of LoRAs, over all and by k."""
+    predictors = {
+        "forecast": lambda each: forecast.risk(each.figures),
+        "cosine": lambda each: each.figures["cosine_largest"],
+        "number of LoRAs": lambda each: each.figures["adapters"],
+    }
+    found: list[Row] = []
+    for k, (name, score) in itertools.product((None, *sorted({e.asked.k for e in held})), predictors.items()):
+        chosen = [each for each in held if k in (None, each.asked.k)]
+        if k is not None and name == "number of LoRAs":
+            continue
+        scores = [score(each) for each in chosen]
+        for what, measure in (("AUC", auc), ("rank correlation", rank_correlation)):
+            line = 0.8 if (what, name, k) == ("AUC", "forecast", None) else None
+            found.append(_row(what, name, k, measure, scores, chosen, line, resamples))
+    return found
+
+
+def _row(
+    what: str,
+    name: str,
+    k: int | None,
+    measure: Any,
+    scores: Sequence[float],
+    held: Sequence[Example],
+    line: float | None,
+    resamples: int,
+) -> Row:
+    """A figure with its interval by resampling sets; without a value where all outcomes or all scores are equal."""
+
+    def value(chosen: NDArray[np.int64]) -> float | None:
+        mine, sets = [scores[i] for i in chosen], [held[i] for i in chosen]
+        shares = {each.lost / each.pictures for each in sets}
+        return measure(mine, sets) if len(shares) > 1 and len(set(mine)) > 1 else None
+
+    rng = np.random.default_rng(0)
+    drawn = [value(rng.integers(0, len(held), len(held))) for _ in range(resamples)]
+    kept = [each for each in drawn if each is not None]
+    found = value(np.arange(len(held)))
+    low, high = np.percentile(kept, (2.5, 97.5)) if kept else (None, None)
+    return {
+        "what": what,
+        "predictor": name,
+        "k": k,
+        "value": None if found is None else round(found, 4),
+        "ci_low": None if low is None else round(float(low), 4),
+        "ci_high": None if high is None else round(float(high), 4),
+        "n": len(held),
+        "line": line,
+        "holds": None if line is None or found is None else found >= line,
+    }
+
+
+def figures_of(sets: Sequence[LoraSet]) -> dict[str, dict[str, float]]:
+    """`features` of the shipped LoRAs of every set, by its name."""
+    from lora_loom.pipelines.adapters.load import BaseTarget, load_adapter
+    from lora_loom.pipelines.compatibility.examine import examine
+    from lora_loom.studio.pocket import adapters_path
+    from lora_loom.studio.session import Studio
+
+    target = BaseTarget.from_pipeline(Studio("pocket").pipeline)
+    names = sorted({name for each in sets for name in each.members})
+    adapters = {n: load_adapter(adapters_path() / f"{n}.safetensors", name=n, target=target) for n in names}
+    return {
+        each.name: features(
+            examine({name: adapters[name] for name in each.members}, dict.fromkeys(each.members, 1.0), turn=False)
+        )
+        for each in sets
+    }
+
+
+def write(paths: Sequence[Path], judge: str, out: Path) -> None:
+    """Fit on the tuning sets, measure on the test sets; write the model and docs/results/forecast.json."""
+    from dataclasses import replace
+
+    outcomes = read(paths)
+    drawn = {e.name: e for (name, k), cell in outcomes.cells.items() if name == METHOD and k > 1 for e in cell.sets}
+    figures = figures_of(list(drawn.values()))
+    tuning, held = (examples(outcomes, part, judge, figures) for part in ("tuning", "test"))
+    if not tuning or not held:
+        raise SystemExit("runs of tuning sets (--part tuning) and of test sets are both needed, drawn by merge")
+    forecast = fit(tuning)
+    measured = rows(forecast, held)
+    value = measured[0]["value"]
+    forecast = replace(forecast, auc=float(value) if isinstance(value, float) else None)
+    out.write_text(forecast.to_json(), encoding="utf-8")
+    about: Row = {"what": "about", "judge": judge, "fitted": forecast.provenance, "held_out_sets": len(held)}
+    write_results("forecast", "python -m lora_loom.studio.testbed calibrate RUN.jsonl.gz ...", [about, *measured])

@@ -1,0 +1,118 @@
+"""AdapterLibrary: cards from headers and sidecars, names that are unique, errors that help."""
+
+import hashlib
+import os
+
+import pytest
+
+from lora_loom.pipelines.errors import AdapterFileError, UnknownAdapterError
+from lora_loom.studio.library import adapter_library as library_module
+from lora_loom.studio.library.adapter_library import AdapterLibrary, categories, search
+
+
+@pytest.fixture
+def folder(tmp_path, write_lora):
+    write_lora(tmp_path / "owlet.safetensors", title="Owlet", category="Character", triggers="owlet", strength=0.9)
+    write_lora(tmp_path / "crown.safetensors", triggers="crown, golden", metadata={"modelspec.title": "Golden crown"})
+    return tmp_path
+
+
+def test_a_card_holds_what_header_and_sidecar_say(folder):
+    card = AdapterLibrary([folder]).find("owlet")
+    assert (card.title, card.category, card.trigger, card.strength) == ("Owlet", "character", "owlet", 0.9)
+    assert (card.rank, card.problem, card.preview_path) == (2, "", None)
+    assert card.sha256 == hashlib.sha256(card.path.read_bytes()).hexdigest()
+    assert card.id.startswith("a_")
+    assert "owlet" not in card.id
+
+
+def test_a_card_without_a_sidecar_speaks_from_the_header(folder):
+    card = AdapterLibrary([folder]).find("crown")
+    assert (card.title, card.triggers, card.strength) == ("Golden crown", ("crown", "golden"), 1.0)
+
+
+def test_a_folder_gives_the_category(folder, write_lora):
+    write_lora(folder / "Styles" / "ink.safetensors")
+    assert AdapterLibrary([folder]).find("ink").category == "styles"
+
+
+def test_a_broken_file_gets_a_card_that_says_why(folder):
+    (folder / "bad.safetensors").write_bytes(b"\x80\x04pickle")
+    card = AdapterLibrary([folder]).find("bad")
+    assert "bad.safetensors" in card.problem
+    assert (card.rank, card.base_family) == (None, "unknown")
+
+
+def test_an_unknown_name_is_answered_with_close_ones(folder):
+    with pytest.raises(UnknownAdapterError, match="Did you mean owlet") as caught:
+        AdapterLibrary([folder]).find("owlett")
+    assert "2 LoRAs" in caught.value.found
+
+
+def test_files_of_one_name_get_their_folder_before_it(folder, write_lora):
+    for author in ("anna", "ben"):
+        write_lora(folder / author / "ink.safetensors")
+    library = AdapterLibrary([folder])
+    assert {"anna/ink", "ben/ink", "owlet"} < {card.name for card in library.cards()}
+    assert library.find("anna/ink").path.parent.name == "anna"
+    with pytest.raises(UnknownAdapterError, match="several LoRAs") as caught:
+        library.find("ink")
+    assert "anna/ink" in caught.value.found
+
+
+def test_a_root_inside_another_gives_no_second_card(folder, write_lora):
+    write_lora(folder / "styles" / "ink.safetensors")
+    assert len(AdapterLibrary([folder, folder / "styles", folder]).cards()) == 3
+
+
+def test_a_link_out_of_the_root_is_left_out(folder, tmp_path_factory, write_lora):
+    outside = write_lora(tmp_path_factory.mktemp("outside") / "secret.safetensors")
+    (folder / "link.safetensors").symlink_to(outside)
+    assert "link" not in {card.name for card in AdapterLibrary([folder]).cards()}
+
+
+def test_scanning_again_reads_only_what_changed(folder, monkeypatch, write_lora):
+    library = AdapterLibrary([folder])
+    before = library.scan()
+    read = []
+    original = library_module._read_card
+    monkeypatch.setattr(library_module, "_read_card", lambda *a, **k: read.append(a[1].name) or original(*a, **k))
+    assert library.scan() == before
+    assert read == []
+    owlet = folder / "owlet.json"
+    owlet.write_text('{"title": "Other owlet"}')
+    write_lora(folder / "new.safetensors")
+    assert [card.title for card in library.scan() if card.name == "owlet"] == ["Other owlet"]
+    assert sorted(read) == ["new.safetensors", "owlet.safetensors"]
+
+
+def test_a_new_file_is_found_without_an_explicit_scan(folder, write_lora):
+    library = AdapterLibrary([folder])
+    library.scan()
+    write_lora(folder / "late.safetensors")
+    assert library.find("late").name == "late"
+
+
+def test_a_removed_file_has_no_hash(folder):
+    card = AdapterLibrary([folder]).find("owlet")
+    os.remove(card.path)
+    with pytest.raises(AdapterFileError, match="cannot be read"):
+        _ = card.sha256
+
+
+def test_ids_lead_back_to_their_cards(folder):
+    library = AdapterLibrary([folder])
+    for card in library.cards():
+        assert library.by_id(card.id) == card
+    with pytest.raises(UnknownAdapterError):
+        library.by_id("../../etc/passwd")
+
+
+def test_search_needs_every_word_and_puts_titles_first(folder, write_lora):
+    write_lora(folder / "ring.safetensors", title="Ring", triggers="crown jewel")
+    cards = AdapterLibrary([folder]).cards()
+    assert [card.name for card in search(cards, "crown")] == ["crown", "ring"]
+    assert [card.name for card in search(cards, "JEWEL crown")] == ["ring"]
+    assert [card.name for card in search(cards, "", "character")] == ["owlet"]
+    assert search(cards, "nothing like it") == []
+    assert "character" in categories(cards)
