@@ -26,7 +26,9 @@ from lora_loom.pipelines.errors import (
     UnknownAdapterError,
 )
 from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
-from lora_loom.studio.library.adapter_library import AdapterCard, AdapterLibrary, FileKey
+from lora_loom.studio.hooks import StudioHooks
+from lora_loom.studio.library.adapter_library import AdapterLibrary
+from lora_loom.studio.library.card import AdapterCard, FileKey
 from lora_loom.studio.records.record import GenerationRecord, save_png
 from lora_loom.studio.versions import package_versions
 from lora_loom.studio.words import UnknownWord, Vocabulary
@@ -59,7 +61,8 @@ class Studio:
     """A base model with a library of LoRAs, safe to use from several threads.
 
     `base_model` is a name, a hub id or a folder. `output_dir` defaults to LOOM_OUTPUTS, else ./outputs. `device`
-    and `dtype` default to the accelerator in float16 if there is one, else the CPU in float32.
+    and `dtype` default to the accelerator in float16 if there is one, else the CPU in float32. `hooks` act on every
+    picture.
     """
 
     def __init__(
@@ -72,12 +75,14 @@ class Studio:
         dtype: torch.dtype | None = None,
         attention: str = "default",
         influence: bool = True,
+        hooks: StudioHooks | None = None,
     ) -> None:
         self.base_model = base_model
         self.library = AdapterLibrary(library_roots()) if library is None else library
         self.output_dir = Path(output_dir or os.environ.get("LOOM_OUTPUTS") or "outputs").absolute()
         self.attention = attention
         self.influence = influence  # whether records tell what each LoRA changed, for about a tenth more work
+        self.hooks = hooks or StudioHooks()  # may be set later: it acts from the next picture on
         self._device, self._dtype = device, dtype
         self._loading, self._drawing = threading.Lock(), threading.Lock()
         self._pipeline: Any = None
@@ -132,6 +137,16 @@ class Studio:
         `cancelled` is asked at every step. Raises LoomError: UnknownAdapterError with the closest names,
         AdapterFileError, AdapterMatchError, SettingError, RequestError, OutputError, CancelledError and so on.
         """
+        return self._generate(self.hooks.request(request), on_step, cancelled, save=save)
+
+    def _generate(
+        self,
+        request: GenerationRequest,
+        on_step: Callable[[StepProgress], None] | None,
+        cancelled: Callable[[], bool] | None,
+        *,
+        save: bool,
+    ) -> list[Generation]:
         from lora_loom.pipelines.generate import generate
 
         self.check(request)
@@ -141,7 +156,7 @@ class Studio:
             made = generate(pipeline, request, adapters, on_step=on_step, cancelled=cancelled, influence=self.influence)
         generations: list[Generation] = []
         for index, image in enumerate(made.images):
-            record = self._record(request, adapters, made, made.seconds, index)
+            image, record = self.hooks.picture(image, self._record(request, adapters, made, made.seconds, index))
             path = save_png(image, record, self.output_dir / _file_name(record)) if save else None
             generations.append(Generation(image, record, path, made.gates))
         return generations
@@ -153,6 +168,7 @@ class Studio:
         """
         from lora_loom.pipelines.generate import generate_batch
 
+        requests = [self.hooks.request(request) for request in requests]
         self.check(requests[0])
         with self._drawing:
             pipeline = self.pipeline
@@ -160,7 +176,7 @@ class Studio:
             made = generate_batch(pipeline, requests, adapters)
         share = made.seconds / len(requests)
         return [
-            Generation(image, self._record(request, adapters, made, share), None)
+            Generation(*self.hooks.picture(image, self._record(request, adapters, made, share)), None)
             for request, image in zip(requests, made.images, strict=True)
         ]
 
@@ -214,7 +230,7 @@ class Studio:
         """Make the pictures of a record again; raises the first of `differences`, if there are any."""
         for difference in self.differences(record):
             raise difference
-        return self.generate(record.request, on_step, cancelled, save=save)
+        return self._generate(record.request, on_step, cancelled, save=save)  # nothing is proposed anew
 
     def unknown_words(self, prompt: str) -> list[UnknownWord]:
         """The words of the prompt that the base model's tokenizer cannot read, each with close ones it can."""

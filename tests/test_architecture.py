@@ -18,7 +18,7 @@ RANK = {"app": 4, "lora_loom": 3, **FOLDERS}
 # Floors inside studio/, the lowest first: a module imports from lower floors and from its own, never from a higher one.
 FLOORS = (
     ("versions", "words", "sidecars", "results", "settings_form", "records", "pocket"),
-    ("library", "session", "jobs", "forecast"),
+    ("library", "hooks", "session", "jobs", "forecast"),
     ("batch",),
     ("evaluation",),
     ("testbed", "builders"),
@@ -38,6 +38,7 @@ LIGHT_MODULES = tuple(
         "pipelines.registry",
         "pipelines.request",
         "studio.library.adapter_library",
+        "studio.library.search",
         "studio.records.record",
         "studio.settings_form",
     )

@@ -14,7 +14,7 @@ from lora_loom.pipelines.errors import RequestError
 from lora_loom.studio.cli.output import AsJson, plain, print_json
 
 if TYPE_CHECKING:
-    from lora_loom.studio.library.adapter_library import AdapterCard
+    from lora_loom.studio.library.card import AdapterCard
 
 FRAMES = ("{}", "a picture of {}", "{}, close up", "{} in the distance")  # prompts made of the trigger words
 

@@ -15,7 +15,7 @@ from lora_loom.studio.cli.training_progress import INTERRUPTED, shown_progress
 
 if TYPE_CHECKING:
     from lora_loom.pipelines.training.gate_data import GateItem
-    from lora_loom.studio.library.adapter_library import AdapterCard
+    from lora_loom.studio.library.card import AdapterCard
 
 
 def gate(

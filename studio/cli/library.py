@@ -11,7 +11,8 @@ from lora_loom.studio.cli.output import AsJson, plain, print_json
 from lora_loom.studio.cli.receipt_text import receipt_lines
 
 if TYPE_CHECKING:
-    from lora_loom.studio.library.adapter_library import AdapterCard, AdapterLibrary
+    from lora_loom.studio.library.adapter_library import AdapterLibrary
+    from lora_loom.studio.library.card import AdapterCard
 
 group = typer.Typer(help="Show the LoRAs of the library, or one LoRA file.", no_args_is_help=True)
 
@@ -26,7 +27,7 @@ def list_cards(
     as_json: AsJson = False,
 ) -> None:
     """List the LoRAs of the library."""
-    from lora_loom.studio.library.adapter_library import search
+    from lora_loom.studio.library.search import search
 
     cards = search(_library(library).cards(), " ".join(words or []), category)
     if as_json:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from lora_loom.pipelines.errors import LoomError
 from lora_loom.pipelines.request import AdapterChoice
 from lora_loom.studio.forecast.diagnosis import report_on
-from lora_loom.studio.library.adapter_library import AdapterCard, FileKey
+from lora_loom.studio.library.card import AdapterCard, FileKey
 from lora_loom.studio.session import Studio
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from lora_loom.pipelines.measured.response import ResponseCurve
 
 if TYPE_CHECKING:
     from lora_loom.pipelines.request import AdapterChoice
-    from lora_loom.studio.library.adapter_library import AdapterCard, AdapterLibrary
+    from lora_loom.studio.library.adapter_library import AdapterLibrary
+    from lora_loom.studio.library.card import AdapterCard
 
 SUFFIX = ".response.json"
 MAX_BYTES = 1 << 16

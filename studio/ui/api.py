@@ -14,7 +14,7 @@ from lora_loom.pipelines.errors import LoomError, RequestError
 from lora_loom.pipelines.registry import methods
 from lora_loom.pipelines.request import GenerationRequest
 from lora_loom.studio.jobs.job import Job
-from lora_loom.studio.library.adapter_library import search
+from lora_loom.studio.library.search import search
 from lora_loom.studio.settings_form import form
 from lora_loom.studio.ui.workspace import Workspace
 

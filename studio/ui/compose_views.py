@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lora_loom.pipelines.registry import methods
 from lora_loom.studio.jobs.job import Job
-from lora_loom.studio.library.adapter_library import AdapterCard
+from lora_loom.studio.library.card import AdapterCard
 from lora_loom.studio.ui import gallery, shelf, stack, stage
 from lora_loom.studio.ui.recipes import recipes_view
 from lora_loom.studio.ui.stack import Strand

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from lora_loom.pipelines.compatibility.report import AdapterReport, PairReport, Remedy, Report
 from lora_loom.pipelines.registry import methods
 from lora_loom.studio.forecast.forecasts import StackForecast
-from lora_loom.studio.library.adapter_library import AdapterCard
+from lora_loom.studio.library.card import AdapterCard
 from lora_loom.studio.ui.markup import attributes, button, strand, text
 from lora_loom.studio.ui.remedy import PLAIN
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lora_loom.pipelines.errors import LoomError, OutputError
 from lora_loom.pipelines.registry import methods
-from lora_loom.studio.library.adapter_library import AdapterCard
+from lora_loom.studio.library.card import AdapterCard
 from lora_loom.studio.records.record import GenerationRecord, read_record
 from lora_loom.studio.ui.controls import summary
 from lora_loom.studio.ui.gate_view import gate_view

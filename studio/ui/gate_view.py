@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from itertools import groupby
 
 from lora_loom.pipelines.gating.heat_map import HeatMap
-from lora_loom.studio.library.adapter_library import AdapterCard
+from lora_loom.studio.library.card import AdapterCard
 from lora_loom.studio.ui.markup import attributes, text
 
 RED, NEUTRAL, BLUE = (186, 36, 52), (236, 234, 230), (38, 102, 172)  # a gate of 0, of 1, of 2 and more

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from lora_loom.studio.evaluation.labels.questions import Question
-from lora_loom.studio.library.adapter_library import AdapterCard
+from lora_loom.studio.library.card import AdapterCard
 from lora_loom.studio.pocket.concepts import CONCEPTS
 from lora_loom.studio.ui.markup import attributes, button, strand, text
 from lora_loom.studio.ui.shelf import picture as preview

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from lora_loom.studio.library.adapter_library import AdapterCard, categories, search
+from lora_loom.studio.library.card import AdapterCard
+from lora_loom.studio.library.search import categories, search
 from lora_loom.studio.ui.markup import attributes, button, chip, file_url, strand, text
 from lora_loom.studio.ui.thumbnails import thumbnail
 

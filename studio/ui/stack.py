@@ -10,7 +10,7 @@ from typing import Any
 
 from lora_loom.pipelines.errors import LoomError
 from lora_loom.pipelines.request import MAX_ABSOLUTE_STRENGTH, MAX_ADAPTERS, AdapterChoice
-from lora_loom.studio.library.adapter_library import AdapterCard
+from lora_loom.studio.library.card import AdapterCard
 from lora_loom.studio.ui.controls import ACTIONS, edited_control, fold, summary
 from lora_loom.studio.ui.markup import attributes, button, strand, text
 from lora_loom.studio.ui.shelf import picture

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lora_loom.studio.jobs.store import JobStore
 from lora_loom.studio.jobs.worker import JobWorker
 from lora_loom.studio.session import Studio
 from lora_loom.studio.ui.gallery import Gallery
+from lora_loom.studio.ui.services import Services
 
 STATE_FOLDER = ".loom"  # inside the output folder: jobs/ is never served, thumbnails/ is
 
@@ -20,6 +21,7 @@ class Workspace:
     worker: JobWorker
     gallery: Gallery
     thumbnails: Path
+    services: Services = field(default_factory=Services)  # what tabs bring and share
 
     @classmethod
     def open(cls, studio: Studio) -> Workspace:
@@ -39,6 +41,7 @@ class Workspace:
         return [self.store.path.parent]
 
     def close(self) -> None:
-        """Stop drawing and close the list of jobs."""
+        """Stop drawing, close what the tabs brought, and the list of jobs."""
         self.worker.stop()
+        self.services.close()
         self.store.close()

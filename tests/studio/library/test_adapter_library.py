@@ -7,7 +7,7 @@ import pytest
 
 from lora_loom.pipelines.errors import AdapterFileError, UnknownAdapterError
 from lora_loom.studio.library import adapter_library as library_module
-from lora_loom.studio.library.adapter_library import AdapterLibrary, categories, search
+from lora_loom.studio.library.adapter_library import AdapterLibrary
 
 
 @pytest.fixture
@@ -75,8 +75,8 @@ def test_scanning_again_reads_only_what_changed(folder, monkeypatch, write_lora)
     library = AdapterLibrary([folder])
     before = library.scan()
     read = []
-    original = library_module._read_card
-    monkeypatch.setattr(library_module, "_read_card", lambda *a, **k: read.append(a[1].name) or original(*a, **k))
+    original = library_module.read_card
+    monkeypatch.setattr(library_module, "read_card", lambda *a, **k: read.append(a[1].name) or original(*a, **k))
     assert library.scan() == before
     assert read == []
     owlet = folder / "owlet.json"
@@ -108,11 +108,57 @@ def test_ids_lead_back_to_their_cards(folder):
         library.by_id("../../etc/passwd")
 
 
-def test_search_needs_every_word_and_puts_titles_first(folder, write_lora):
-    write_lora(folder / "ring.safetensors", title="Ring", triggers="crown jewel")
-    cards = AdapterLibrary([folder]).cards()
-    assert [card.name for card in search(cards, "crown")] == ["crown", "ring"]
-    assert [card.name for card in search(cards, "JEWEL crown")] == ["ring"]
-    assert [card.name for card in search(cards, "", "character")] == ["owlet"]
-    assert search(cards, "nothing like it") == []
-    assert "character" in categories(cards)
+def test_a_look_up_reads_no_folder(folder, monkeypatch):
+    library = AdapterLibrary([folder])
+    library.scan()
+    walked = []
+    monkeypatch.setattr(library_module, "adapter_files", lambda root: walked.append(root) or iter(()))
+    assert library.find("owlet").name == "owlet"
+    assert library.by_id(library.find("crown").id).name == "crown"
+    assert not walked
+    with pytest.raises(UnknownAdapterError):
+        library.find("another")  # which may be a new file
+    assert walked == [folder]
+
+
+def test_listeners_hear_file_by_file(folder, write_lora):
+    library = AdapterLibrary([folder])
+    heard = []
+    end = library.subscribe(lambda changes: heard.extend((change.kind, change.card.name) for change in changes))
+    library.scan()
+    assert heard == [("added", "crown"), ("added", "owlet")]
+    heard.clear()
+    library.scan()
+    assert heard == []
+    write_lora(folder / "new.safetensors")
+    (folder / "owlet.json").write_text('{"title": "Other owlet"}')
+    (folder / "crown.safetensors").unlink()
+    library.scan()
+    assert sorted(heard) == [("added", "new"), ("changed", "owlet"), ("gone", "crown")]
+    end()
+    heard.clear()
+    (folder / "new.safetensors").unlink()
+    library.scan()
+    assert heard == []
+
+
+def test_one_file_is_looked_at_alone(folder, monkeypatch, write_lora):
+    library = AdapterLibrary([folder])
+    library.scan()
+    monkeypatch.setattr(library_module, "adapter_files", lambda root: pytest.fail("the folders were walked"))
+    path = write_lora(folder / "new" / "fox.safetensors")
+    assert library.refresh(path).name == "fox"
+    assert library.find("fox").category == "new"
+    path.unlink()
+    assert library.refresh(path) is None
+    assert "fox" not in {card.name for card in library.cards()}
+    assert library.refresh(folder.parent / "elsewhere.safetensors") is None
+
+
+def test_a_second_file_of_a_name_changes_the_first(folder, write_lora):
+    library = AdapterLibrary([folder])
+    library.scan()
+    heard = []
+    library.subscribe(lambda changes: heard.extend((change.kind, change.card.name) for change in changes))
+    library.refresh(write_lora(folder / "anna" / "owlet.safetensors"))
+    assert sorted(heard) == [("added", "anna/owlet"), ("changed", f"{folder.name}/owlet")]
