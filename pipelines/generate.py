@@ -250,7 +250,7 @@ def _cost_of(run: PlanRun) -> dict[str, float]:
 
 def _gates_of(plan: FusionPlan) -> HeatMap | None:
     rule = plan.layer_rule
-    return rule.heat_map(plan.adapters) if isinstance(rule, GateRule) and rule.tells else None
+    return rule.heat_map(plan.adapters) if isinstance(rule, GateRule) and rule.has_map else None
 
 
 def _generators(seeds: Sequence[int]) -> list[torch.Generator]:

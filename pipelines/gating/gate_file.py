@@ -1,4 +1,4 @@
-"""A gate as a safetensors file: its weights, the layers of its base with their prints, and where it comes from."""
+"""A gate as a safetensors file: its weights, the fingerprints of its base's layers, and where it comes from."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lora_loom.pipelines.plugins import named_entries
 FORMAT = "loom-gate-1"
 GATES = "loom.gates"  # entry-point group: each entry is a function without arguments that returns a folder of gates
 Kind = Literal["rank", "channel"]
-_PRINTS = "layers.prints"
+_FINGERPRINTS = "layers.prints"
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def save_gate(
         "widths": json.dumps(list(layers.widths)),
     }
     tensors = {name: value.detach().float().cpu().contiguous() for name, value in gate.state_dict().items()}
-    blob = save({**tensors, _PRINTS: layers.prints.contiguous()}, metadata={**(metadata or {}), **about})
+    blob = save({**tensors, _FINGERPRINTS: layers.fingerprints.contiguous()}, metadata={**(metadata or {}), **about})
     with atomic_file(path) as file:
         file.write(blob)
 
@@ -78,11 +78,13 @@ def load_gate(path: Path) -> GateFile:
             raise KeyError("format")
         names, widths = json.loads(about["layers"]), json.loads(about["widths"])
         rows = {str(name): row for row, name in enumerate(cast("list[object]", names))}
-        layers = LayerMap(rows, file.tensors[_PRINTS].float(), tuple(int(width) for width in cast("list[Any]", widths)))
+        layers = LayerMap(
+            rows, file.tensors[_FINGERPRINTS].float(), tuple(int(width) for width in cast("list[Any]", widths))
+        )
         kind = cast("Kind", about["kind"])
         conserves = bool(int(about.get("conserves", "0")))
         gate = new_gate(kind, layers, int(about["text_width"]), int(about["hidden"]), conserves=conserves)
-        weights = {name: value.clone() for name, value in file.tensors.items() if name != _PRINTS}
+        weights = {name: value.clone() for name, value in file.tensors.items() if name != _FINGERPRINTS}
         cast("Any", gate).load_state_dict(weights)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise SettingError(

@@ -24,7 +24,7 @@ def test_it_comes_back_as_it_was(pipes, loud_gate, tmp_path, kind, cls):
     assert all(torch.equal(value, expected[name]) for name, value in file.gate.state_dict().items())
     assert file.gate.layers.rows == gate.layers.rows
     assert file.gate.layers.widths == gate.layers.widths
-    assert torch.equal(file.gate.layers.prints, gate.layers.prints)
+    assert torch.equal(file.gate.layers.fingerprints, gate.layers.fingerprints)
 
 
 def test_a_file_that_is_no_gate(tmp_path):

@@ -2,7 +2,7 @@
 
 import torch
 
-from lora_loom.pipelines.gating.layer_map import LayerMap, print_of
+from lora_loom.pipelines.gating.layer_map import LayerMap, fingerprint_of
 
 
 def model(seed):
@@ -34,5 +34,5 @@ def test_another_base_of_the_same_build_is_not_known():
 def test_weights_that_cannot_be_read_are_taken_on_trust():
     with torch.device("meta"):
         layer = torch.nn.Linear(16, 32)
-    assert print_of(layer) is None
+    assert fingerprint_of(layer) is None
     assert LayerMap.of(model(0)).knows("0", layer)

@@ -82,12 +82,12 @@ def test_arbiter_takes_the_gate_of_this_base_where_layers_decide(fuse, gate_path
     monkeypatch.setattr(choice, "shipped_gates", dict)
     alone, plan = fuse(Arbiter(where=where))
     assert error_of(alone, fuse(Arbiter(where=where, gate="none"))[0]) <= 1e-5
-    assert not plan.layer_rule.tells
+    assert not plan.layer_rule.has_map
     monkeypatch.setattr(choice, "shipped_gates", lambda: {"loud": gate_path})
     found, plan = fuse(Arbiter(where=where))
     assert error_of(found, alone) > 1e-3
     assert error_of(found, fuse(Gated())[0]) > 1e-3
-    assert plan.layer_rule.tells
+    assert plan.layer_rule.has_map
     heat = plan.layer_rule.heat_map(tuple(STRENGTHS))
     assert heat.gate == "loud"
     assert len(heat.progress) == {"both": 2, "layers": 3}[where]  # none while each LoRA ran alone
