@@ -76,7 +76,7 @@ class GateRule(LayerRule):
         return str(getattr(self._gate_for, "name", ""))
 
     @property
-    def tells(self) -> bool:
+    def has_map(self) -> bool:
         """Whether there is a map to show: beside another rule a gate is optional, and there may be none."""
         return self._heat is not None and (self._after is None or bool(self.gate_name))
 
