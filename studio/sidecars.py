@@ -7,7 +7,6 @@ and the pictures `x.preview.png` or `x.png` (also jpg, jpeg, webp). Known in the
 from __future__ import annotations
 
 import html
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_loom.pipelines.adapters.hostile_text import display_text
+from lora_loom.pipelines.checked_json import parse_object
 
 MAX_SIDECAR_BYTES = 4 * 2**20
 MAX_TITLE, MAX_DESCRIPTION, MAX_TRIGGER, MAX_TAG = 120, 4_000, 500, 48  # characters
@@ -39,13 +39,18 @@ class AdapterNotes:
     unreadable: tuple[str, ...] = ()  # sidecars that are there and could not be read, each with the reason
 
 
-def read_notes(path: Path, metadata: Mapping[str, str]) -> AdapterNotes:
-    """The notes about the LoRA at `path`; a sidecar goes before the header, field by field."""
+def read_notes(path: Path, metadata: Mapping[str, str], root: Path | None = None) -> AdapterNotes:
+    """The notes about the LoRA at `path`; a sidecar goes before the header, field by field.
+
+    A sidecar that is a link is followed inside `root` only, by default the folder of the LoRA.
+    """
     sources: list[AdapterNotes] = []
     unreadable: list[str] = []
     for suffix, reader in zip(SIDECAR_SUFFIXES, (_from_a1111, _from_lora_manager, _from_civitai), strict=True):
         sidecar = path.with_suffix(suffix)
-        if not sidecar.is_file():
+        if not is_file_inside(root or path.parent, sidecar):
+            if sidecar.is_symlink():
+                unreadable.append(clean_text(f"{sidecar.name}: a link that leads out of the library", 200))
             continue
         try:
             sources.append(reader(_read_object(sidecar)))
@@ -64,10 +69,18 @@ def read_notes(path: Path, metadata: Mapping[str, str]) -> AdapterNotes:
     )
 
 
-def find_preview(path: Path) -> Path | None:
-    """The picture beside the LoRA at `path`, if there is one."""
+def find_preview(path: Path, root: Path | None = None) -> Path | None:
+    """The picture beside the LoRA at `path`, if there is one; a link is followed inside `root` only."""
     candidates = (path.with_suffix(suffix) for suffix in PREVIEW_SUFFIXES)
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
+    return next((candidate for candidate in candidates if is_file_inside(root or path.parent, candidate)), None)
+
+
+def is_file_inside(root: Path, path: Path) -> bool:
+    """Whether `path` is a plain file that lies below `root`, links followed; False for one that leads nowhere."""
+    try:
+        return path.is_file() and path.resolve(strict=True).is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # a link to itself, a folder that may not be looked into
+        return False
 
 
 def clean_text(value: object, maximum: int) -> str:
@@ -80,10 +93,7 @@ def clean_text(value: object, maximum: int) -> str:
 def _read_object(path: Path) -> Mapping[str, Any]:
     if path.stat().st_size > MAX_SIDECAR_BYTES:
         raise ValueError(f"larger than {MAX_SIDECAR_BYTES} bytes")
-    data = json.loads(path.read_text(encoding="utf-8-sig"))
-    if not isinstance(data, dict):
-        raise ValueError("not a JSON object")
-    return data
+    return parse_object(path.read_bytes())
 
 
 def _from_a1111(data: Mapping[str, Any]) -> AdapterNotes:
@@ -114,7 +124,7 @@ def _from_lora_manager(data: Mapping[str, Any]) -> AdapterNotes:
     tips = data.get("usage_tips")
     if isinstance(tips, str):  # Lora-Manager stores this object as JSON text
         try:
-            tips = json.loads(tips)
+            tips = parse_object(tips)
         except ValueError:
             tips = {}
     return AdapterNotes(
@@ -164,7 +174,7 @@ def _strength(value: object) -> float | None:
         return None
     try:
         strength = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return strength if math.isfinite(strength) and 0 < abs(strength) <= MAX_ABSOLUTE_STRENGTH else None
 

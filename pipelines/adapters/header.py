@@ -13,10 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from lora_loom.pipelines.adapters.bounded_json import parse_json
 from lora_loom.pipelines.adapters.content import foreign_content
 from lora_loom.pipelines.adapters.hostile_text import display_names, display_text
 from lora_loom.pipelines.adapters.limits import Limits
+from lora_loom.pipelines.checked_json import parse_json
 from lora_loom.pipelines.errors import AdapterFileError
 
 FLOATING_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}

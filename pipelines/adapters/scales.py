@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from lora_loom.pipelines.adapters.bounded_json import parse_json
 from lora_loom.pipelines.adapters.hostile_text import display_text
+from lora_loom.pipelines.checked_json import parse_json
 from lora_loom.pipelines.errors import AdapterFileError
 
 HEADER_KEY = "lora_adapter_metadata"

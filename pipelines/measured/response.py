@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, cast
 
+from lora_loom.pipelines.checked_json import parse_json
 from lora_loom.pipelines.errors import AdapterFileError
 
 LEAST_EFFECT = 1e-6  # a whole effect below this is none
@@ -76,7 +77,7 @@ class ResponseCurve:
     def from_json(cls, text: str) -> ResponseCurve:
         """The curve that `to_json` gave; raises AdapterFileError for anything else."""
         try:
-            data = json.loads(text)
+            data = parse_json(text)
             return cls(
                 strengths=_numbers(data["strengths"]),
                 effects=_numbers(data["effects"]),

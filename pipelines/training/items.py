@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from lora_loom.pipelines.checked_json import parse_json
 from lora_loom.pipelines.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _read_rows(folder: Path) -> dict[Path, str]:
             continue
         where = f"row {number} of {source}"
         try:
-            row: Any = json.loads(line)
+            row: Any = parse_json(line)
         except (ValueError, RecursionError) as error:
             raise TrainingError(f"{where} is not JSON", found=str(error)) from error
         if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("file_name", "text")):  # pyright: ignore[reportUnknownMemberType]

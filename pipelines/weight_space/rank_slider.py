@@ -20,6 +20,7 @@ from torch import Tensor
 
 from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors
 from lora_loom.pipelines.adapters.hostile_text import display_text
+from lora_loom.pipelines.checked_json import parse_json
 from lora_loom.pipelines.errors import AdapterFileError
 
 HEADER_KEY = "loom.rank_slider"
@@ -70,7 +71,7 @@ def slider_of(adapter: Adapter) -> RankSlider | None:
     if text is None:
         return None
     try:
-        held: Any = json.loads(text)
+        held: Any = parse_json(text)
         knots = tuple(float(knot) for knot in held["knots"])
         values = torch.frombuffer(bytearray(base64.b64decode(held["gates"], validate=True)), dtype=torch.float16)
         return _checked(RankSlider(dict(_split(values.float(), adapter, len(knots))), knots))

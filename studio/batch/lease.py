@@ -21,8 +21,8 @@ from pathlib import Path
 
 from lora_loom.pipelines.errors import OutputError
 from lora_loom.studio.batch.folder import Batch
-from lora_loom.studio.batch.liveness import ProcessIdentity, is_gone, this_process
 from lora_loom.studio.batch.put import put_new
+from lora_loom.studio.liveness import ProcessIdentity, is_gone, this_process
 
 LEASE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 5.0

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from lora_loom.pipelines.checked_json import parse_json
 from lora_loom.pipelines.errors import RecordError
 from lora_loom.studio.batch.picture import Picture
 from lora_loom.studio.records.png_text import read_text
@@ -69,7 +70,7 @@ def read_row(path: Path, picture: Picture) -> Row:
     """The whole row of the picture in the PNG at `path`; raises RecordError if it is another one."""
     text = read_text(path, KEYWORD)
     try:
-        row = json.loads(text or "")
+        row = parse_json(text or "")
         sound = row["uid"] == picture.uid
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(f"{path} carries no row of a batch", found=str(error)[:200]) from error

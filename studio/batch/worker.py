@@ -17,11 +17,11 @@ from lora_loom.studio.batch.drawing import STOPPING, Drawer, Drawn, Failure
 from lora_loom.studio.batch.folder import Batch
 from lora_loom.studio.batch.layouts import layout_of
 from lora_loom.studio.batch.lease import Heartbeat, Lease, claim
-from lora_loom.studio.batch.liveness import this_process
 from lora_loom.studio.batch.picture import Picture
 from lora_loom.studio.batch.put import put_new
 from lora_loom.studio.batch.rows import measured, write_picture
 from lora_loom.studio.batch.shards import batches
+from lora_loom.studio.liveness import this_process
 
 if TYPE_CHECKING:
     from lora_loom.studio.session import Studio

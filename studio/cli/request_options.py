@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from lora_loom.pipelines.checked_json import parse_json
 from lora_loom.pipelines.errors import RequestError, SettingError
 from lora_loom.pipelines.prompt_syntax import parse_choice, split_prompt
 from lora_loom.pipelines.request import GenerationRequest, SettingValue
@@ -72,7 +72,7 @@ def parse_pairs(pairs: Iterable[str]) -> dict[str, SettingValue]:
 
 def _value(text: str) -> SettingValue:
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError:
         return text
     return value if isinstance(value, int | float) else text

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from lora_loom.pipelines.checked_json import parse_json
 from lora_loom.pipelines.errors import EvaluationError
 from lora_loom.studio.evaluation.metric import Sample
 
@@ -29,7 +29,7 @@ def read_rows(path: Path) -> Generator[tuple[int, dict[str, Any]]]:
 def parse_row(text: str | bytes, where: str) -> dict[str, Any]:
     """One row; `where` is what an error calls it."""
     try:
-        row: Any = json.loads(text)
+        row: Any = parse_json(text)
     except (ValueError, RecursionError) as error:
         raise EvaluationError(f"{where} is not JSON", found=str(error)) from error
     if not isinstance(row, dict):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
 import sqlite3
 import threading
 import time
@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lora_loom.pipelines.checked_json import parse_json, parse_object
 from lora_loom.pipelines.errors import LoomError, OutputError
 from lora_loom.pipelines.request import GenerationRequest
 from lora_loom.studio.jobs.job import ENDED, Job, JobState
+from lora_loom.studio.liveness import ProcessIdentity, is_gone, this_process
 
 KEPT_JOBS = 200  # older ones that have ended are forgotten; their pictures stay
 SCHEMA = """
@@ -23,8 +25,11 @@ CREATE TABLE IF NOT EXISTS jobs (
     state TEXT NOT NULL, phase TEXT NOT NULL, created_at REAL NOT NULL, started_at REAL, finished_at REAL,
     step INTEGER NOT NULL DEFAULT 0, num_steps INTEGER NOT NULL DEFAULT 0, eta_seconds REAL, seconds_per_step REAL,
     error TEXT NOT NULL DEFAULT '{}', outputs TEXT NOT NULL DEFAULT '[]',
-    preview BLOB, preview_serial INTEGER NOT NULL DEFAULT 0, cancel_requested INTEGER NOT NULL DEFAULT 0
+    preview BLOB, preview_serial INTEGER NOT NULL DEFAULT 0, cancel_requested INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0
 )"""
+VERSION = 2  # of the table: 1 had no attempts
+ATTEMPTS = 2  # a job whose process died is tried once more
 FIELDS = (
     "id, request, state, phase, created_at, started_at, finished_at, step, num_steps, eta_seconds, seconds_per_step,"
     " error, outputs, preview_serial, cancel_requested"
@@ -35,29 +40,64 @@ OPEN = f"state NOT IN ({', '.join(repr(state) for state in ENDED)})"
 class JobStore:
     """Jobs on disk. Every method is safe to call from any thread; several processes may share one file.
 
-    Opening it marks the jobs of processes that are gone as interrupted. Raises OutputError where the file cannot be
-    written.
+    Opening it takes over what processes that are gone left: what waited waits again, what was being drawn is tried
+    once more and then counts as interrupted. A file that is damaged or of a newer Loom is set aside, and `notice` says
+    so; pictures are never touched. Raises OutputError where the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.notice = ""  # what a person should know of how the file was found
         self._lock = threading.RLock()
-        self._owner = _this_process()
+        self._owner = _text_of(this_process())
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=10, check_same_thread=False, isolation_level=None)
+            self._open()
+        except _UnusableError as error:
+            self._set_aside(str(error))
+            self._open()
+
+    def _open(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(self.path, timeout=10, check_same_thread=False, isolation_level=None)
         except (OSError, sqlite3.Error) as error:
-            raise _unwritable(path, error) from error
+            raise _unwritable(self.path, error) from error
         self._connection.row_factory = sqlite3.Row
         try:
-            self._run("PRAGMA journal_mode=WAL")
-            self._run("PRAGMA synchronous=NORMAL")
-            self._run(SCHEMA)
-            self._forget_unreadable()
-            self._mark_interrupted()
-        except OutputError:
+            self._prepare()
+        except BaseException as error:
             self._connection.close()
+            cause = error.__cause__
+            if isinstance(cause, sqlite3.DatabaseError) and not isinstance(cause, sqlite3.OperationalError):
+                raise _UnusableError("was damaged") from error
             raise
+
+    def _prepare(self) -> None:
+        (version,) = self._run("PRAGMA user_version")[0]
+        if version > VERSION:
+            raise _UnusableError("is of a newer Loom")
+        self._run("PRAGMA journal_mode=WAL")
+        self._run("PRAGMA synchronous=NORMAL")
+        self._run(SCHEMA)
+        names = {row["name"] for row in self._run("PRAGMA table_info(jobs)")}
+        if "attempts" not in names:
+            self._run("ALTER TABLE jobs ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0")
+        if missing := sorted({name.strip() for name in FIELDS.split(",")} - names):
+            raise _UnusableError(f"is of another Loom (it lacks {', '.join(missing)})")
+        self._run(f"PRAGMA user_version = {VERSION}")
+        self._forget_unreadable()
+        self._take_over()
+
+    def _set_aside(self, why: str) -> None:
+        taken = (self.path.with_name(f"{self.path.stem}-set-aside-{number}.sqlite") for number in itertools.count(1))
+        aside = next(path for path in taken if not path.exists())
+        try:
+            self.path.rename(aside)
+            for ending in ("-wal", "-shm"):
+                self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        self.notice = f"The list of jobs {why}. It was set aside as {aside.name}, a new one was begun, pictures stay."
 
     def close(self) -> None:
         with self._lock:
@@ -96,8 +136,8 @@ class JobStore:
     def take_next(self) -> Job | None:
         """Start the oldest queued job of this process; None if none waits."""
         rows = self._run(
-            "UPDATE jobs SET state = 'running', phase = 'loading', started_at = ? WHERE number ="
-            " (SELECT MIN(number) FROM jobs WHERE state = 'queued' AND owner = ?) RETURNING id",
+            "UPDATE jobs SET state = 'running', phase = 'loading', started_at = ?, attempts = attempts + 1"
+            " WHERE number = (SELECT MIN(number) FROM jobs WHERE state = 'queued' AND owner = ?) RETURNING id",
             (time.time(), self._owner),
         )
         return self._known(rows[0]["id"]) if rows else None
@@ -129,6 +169,14 @@ class JobStore:
             preview=None,
         )
 
+    def put_back(self, job_id: str) -> None:
+        """Let a job that was being drawn wait again, as if it had never been taken."""
+        self._run(
+            "UPDATE jobs SET state = 'queued', phase = 'waiting', step = 0, started_at = NULL, eta_seconds = NULL,"
+            " preview = NULL, attempts = MAX(attempts - 1, 0) WHERE id = ? AND state = 'running'",
+            (job_id,),
+        )
+
     def request_cancel(self, job_id: str) -> Job | None:
         """Ask a job to stop and return it, None if unknown: a queued one ends at once, a running one within a step."""
         self._run(f"UPDATE jobs SET cancel_requested = 1 WHERE id = ? AND {OPEN}", (job_id,))
@@ -146,20 +194,33 @@ class JobStore:
 
     def _forget_unreadable(self) -> None:
         """Drop jobs whose request this version of Loom does not know how to read."""
-        for row in self._run("SELECT id, request FROM jobs"):
+        dropped = 0
+        for row in self._run(f"SELECT {FIELDS} FROM jobs"):
             try:
-                GenerationRequest.from_json(row["request"])
-            except LoomError:
+                _job(row)
+            except (LoomError, ValueError, TypeError):
                 self._run("DELETE FROM jobs WHERE id = ?", (row["id"],))
+                dropped += 1
+        if dropped:
+            self.notice = f"{dropped} jobs of another Loom were dropped from the list, pictures stay."
 
-    def _mark_interrupted(self) -> None:
+    def _take_over(self) -> None:
+        """Take the open jobs of processes that have ended; those of another machine are left alone."""
         why = LoomError(
-            "this picture was not finished: the studio stopped while it was being made",
+            "this picture was not finished: the studio stopped twice while it was being made",
             remedy="Press Generate to make it again",
         )
-        for row in self._run(f"SELECT id, owner FROM jobs WHERE {OPEN}"):
-            if not _is_alive(row["owner"]):
+        for row in self._run(f"SELECT id, owner, state, attempts FROM jobs WHERE {OPEN}"):
+            if not _is_gone(row["owner"]):
+                continue
+            if row["state"] == "running" and row["attempts"] >= ATTEMPTS:
                 self.finish(row["id"], "interrupted", error=why.to_dict())
+                continue
+            self._run(
+                "UPDATE jobs SET owner = ?, state = 'queued', phase = 'waiting', step = 0, started_at = NULL,"
+                " eta_seconds = NULL, preview = NULL WHERE id = ?",
+                (self._owner, row["id"]),
+            )
 
     def _known(self, job_id: str) -> Job:
         job = self.get(job_id)
@@ -182,30 +243,27 @@ class JobStore:
 def _job(row: sqlite3.Row) -> Job:
     values = dict(row)
     values["request"] = GenerationRequest.from_json(values["request"])
-    values["error"] = json.loads(values["error"])
-    values["outputs"] = tuple(json.loads(values["outputs"]))
+    values["error"] = parse_object(values["error"])
+    values["outputs"] = tuple(str(each) for each in parse_json(values["outputs"]))
     values["cancel_requested"] = bool(values["cancel_requested"])
     return Job(**values)
 
 
-def _this_process() -> str:
-    """This process and its start time, since a process number alone is used again after a restart."""
-    return f"{os.getpid()}:{_start_time(os.getpid())}"
+class _UnusableError(Exception):
+    """The file is there and is no list of jobs that this Loom can go on with; the text ends the sentence on it."""
 
 
-def _is_alive(owner: str) -> bool:
-    pid, _, started = owner.partition(":")
-    now = _start_time(int(pid))
-    return now is not None and abs(now - float(started)) < 5  # a clock set right moves start times a little
+def _text_of(process: ProcessIdentity) -> str:
+    return f"{process.host}|{process.pid}|{process.started}"
 
 
-def _start_time(pid: int) -> float | None:
-    import psutil  # comes with accelerate
-
-    try:
-        return psutil.Process(pid).create_time()
-    except psutil.Error:
-        return None
+def _is_gone(owner: str) -> bool:
+    """Whether the owner of a job is known to have ended; what is not the name of a process has."""
+    host, _, rest = owner.rpartition("|")[0].rpartition("|")
+    started = owner.rpartition("|")[2]
+    if not rest.isdecimal():
+        return True
+    return is_gone(ProcessIdentity(host, int(rest), started)) is True
 
 
 def _unwritable(path: Path, error: Exception) -> OutputError:

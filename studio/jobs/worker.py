@@ -7,9 +7,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from lora_loom.pipelines.errors import CancelledError, LoomError
+from lora_loom.pipelines.errors import CancelledError, LoomError, OutputError
 from lora_loom.pipelines.request import GenerationRequest
 from lora_loom.studio.jobs.job import Job
 from lora_loom.studio.jobs.store import JobStore
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from lora_loom.studio.session import Generation
 
 PREVIEW_INTERVAL = 0.45  # seconds between preview pictures
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 20.0  # seconds before a list of jobs that cannot be used is tried again
 PREVIEW_SHARE = 0.15  # share of the time that drawing previews may take
 logger = logging.getLogger(__name__)
 
@@ -47,40 +49,88 @@ class JobWorker:
         self.studio = studio
         self.store = store
         self._wake = threading.Event()
-        self._stopping = threading.Event()
+        self._draining = threading.Event()  # no further job is taken
+        self._stopping = threading.Event()  # the one being drawn is stopped
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._unsaid: dict[str, Callable[[], None]] = {}  # how jobs ended that the store could not be told yet
+
+    def resume(self) -> None:
+        """Go on with jobs that wait, such as those of a studio that was stopped."""
+        if self.store.waiting():
+            self._start()
 
     def submit(self, request: GenerationRequest) -> Job:
         """Queue a request; raises the LoomError that can be known before drawing."""
         self.studio.check(request)
         job = self.store.add(request)
+        self._start()
+        return job
+
+    def _start(self) -> None:
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="loom-worker", daemon=True)
                 self._thread.start()
         self._wake.set()
-        return job
 
     def cancel(self, job_id: str) -> Job | None:
         """Stop a job: at once while it waits, within a step while it is drawn. None for an unknown id."""
         return self.store.request_cancel(job_id)
 
-    def stop(self, timeout: float = 10.0) -> None:
-        """End the thread; the job being drawn is cancelled, those that wait stay queued."""
-        self._stopping.set()
+    def stop(self, timeout: float = 10.0, *, drain: float = 0.0) -> None:
+        """End the thread. Jobs that wait stay queued, and go on when the studio is opened again.
+
+        The one being drawn may take `drain` seconds to end; then it is stopped within a step and waits again, too.
+        """
+        self._draining.set()
         self._wake.set()
+        if self._thread is not None and drain:
+            self._thread.join(drain)
+        self._stopping.set()
         if self._thread is not None:
             self._thread.join(timeout)
 
     def _work(self) -> None:
-        while not self._stopping.is_set():
-            job = self.store.take_next()
+        pause = FIRST_PAUSE
+        while not self._draining.is_set():
+            try:
+                self._say_what_is_unsaid()
+                job = self.store.take_next()
+            except Exception:  # a full disk, a locked file: it may be over in a moment, and jobs wait
+                logger.exception("the list of jobs cannot be used; trying again in %.1f s", pause)
+                self._draining.wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+                continue
+            pause = FIRST_PAUSE
             if job is None:
                 self._wake.wait()
                 self._wake.clear()
             else:
                 self._draw(job)
+        with suppress(Exception):
+            self._say_what_is_unsaid()
+
+    def _ended(self, job: Job, tell: Callable[[], None]) -> None:
+        """Tell the store how a job ended, now or as soon as it can be told."""
+        self._unsaid[job.id] = tell
+        try:
+            self._say_what_is_unsaid()
+        except Exception:
+            logger.exception("how job %s ended could not be kept yet", job.id)
+
+    def _say_what_is_unsaid(self) -> None:
+        for job_id, tell in list(self._unsaid.items()):
+            tell()
+            del self._unsaid[job_id]
+
+    def _cancelled(self, job: Job) -> bool:
+        if self._stopping.is_set():
+            return True
+        try:
+            return self.store.cancel_requested(job.id)
+        except LoomError:
+            return False
 
     def _draw(self, job: Job) -> None:
         report = _StepReport(self.studio, self.store, job)
@@ -88,17 +138,23 @@ class JobWorker:
             made = self.studio.generate(
                 job.request,
                 on_step=report,
-                cancelled=lambda: self._stopping.is_set() or self.store.cancel_requested(job.id),
+                cancelled=lambda: self._cancelled(job),
             )
         except CancelledError:
-            self.store.finish(job.id, "cancelled")
+            if self._stopping.is_set():
+                self._ended(job, lambda: self.store.put_back(job.id))
+            else:
+                self._ended(job, lambda: self.store.finish(job.id, "cancelled"))
         except LoomError as error:
-            self.store.finish(job.id, "failed", error=error.to_dict())
+            said = error.to_dict()
+            self._ended(job, lambda: self.store.finish(job.id, "failed", error=said))
         except Exception as error:  # a fault of ours: said loudly in the log, and the studio stays alive
             logger.exception("job %s failed", job.id)
-            self.store.finish(job.id, "failed", error=_fault(error))
+            fault = _fault(error)
+            self._ended(job, lambda: self.store.finish(job.id, "failed", error=fault))
         else:
-            self.store.finish(job.id, "done", outputs=tuple(one.path.name for one in made if one.path))
+            outputs = tuple(one.path.name for one in made if one.path)
+            self._ended(job, lambda: self.store.finish(job.id, "done", outputs=outputs))
 
 
 class _StepReport:
@@ -111,6 +167,12 @@ class _StepReport:
         self.next_preview_at = 0.0
 
     def __call__(self, progress: StepProgress) -> None:
+        try:
+            self._report(progress)
+        except OutputError:  # the picture goes on without its progress being seen
+            logger.warning("the progress of job %s could not be kept", self.job.id, exc_info=True)
+
+    def _report(self, progress: StepProgress) -> None:
         now = time.monotonic()
         if self.last_step_at is not None:
             taken = now - self.last_step_at

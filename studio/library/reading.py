@@ -9,7 +9,14 @@ from pathlib import Path
 
 from lora_loom.pipelines.errors import AdapterFileError
 from lora_loom.studio.library.card import MAX_NAME, AdapterCard, FileKey
-from lora_loom.studio.sidecars import PREVIEW_SUFFIXES, SIDECAR_SUFFIXES, clean_text, find_preview, read_notes
+from lora_loom.studio.sidecars import (
+    PREVIEW_SUFFIXES,
+    SIDECAR_SUFFIXES,
+    clean_text,
+    find_preview,
+    is_file_inside,
+    read_notes,
+)
 
 
 def adapter_files(root: Path) -> Iterator[Path]:
@@ -18,10 +25,8 @@ def adapter_files(root: Path) -> Iterator[Path]:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(files):
             path = Path(folder, name)
-            if path.suffix.lower() == ".safetensors" and not name.startswith("."):
-                inside = path.resolve().is_relative_to(root) and path.is_file()
-                if inside:
-                    yield path
+            if path.suffix.lower() == ".safetensors" and not name.startswith(".") and is_file_inside(root, path):
+                yield path
 
 
 def state_of(path: Path) -> tuple[FileKey, ...]:
@@ -49,7 +54,7 @@ def read_card(root: Path, path: Path, *, size_bytes: int) -> AdapterCard:
         rank = _largest_rank(header.shapes.items())
     except AdapterFileError as error:
         problem = clean_text(str(error), 400)
-    notes = read_notes(path, metadata)
+    notes = read_notes(path, metadata, root)
     folder = path.parent.name if path.parent != root else ""
     return AdapterCard(
         id=f"a_{hashlib.sha256(str(path).encode('utf-8', 'surrogateescape')).hexdigest()[:12]}",
@@ -59,7 +64,7 @@ def read_card(root: Path, path: Path, *, size_bytes: int) -> AdapterCard:
         triggers=notes.triggers,
         description=notes.description,
         tags=notes.tags,
-        preview_path=find_preview(path),
+        preview_path=find_preview(path, root),
         base_family=family,
         rank=rank,
         strength=notes.strength if notes.strength is not None else 1.0,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lora_loom.pipelines.atomic_file import atomic_file
 from lora_loom.pipelines.errors import AdapterFileError, RequestError
 from lora_loom.pipelines.measured.response import ResponseCurve
+from lora_loom.studio.sidecars import is_file_inside
 
 if TYPE_CHECKING:
     from lora_loom.pipelines.request import AdapterChoice
@@ -39,7 +40,7 @@ def curve_of(card: AdapterCard) -> ResponseCurve | None:
     Raises AdapterFileError for a curve that cannot be read or that belongs to another file than this one.
     """
     path = curve_path(card.path)
-    if not path.is_file():
+    if not is_file_inside(card.path.parent, path):
         return None
     if path.stat().st_size > MAX_BYTES:
         raise AdapterFileError(f"{path.name} is too large", path=path, expected=f"at most {MAX_BYTES} bytes")

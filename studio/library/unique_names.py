@@ -25,4 +25,5 @@ def with_unique_names(cards: Sequence[AdapterCard]) -> Iterator[AdapterCard]:
 
 
 def _path_end(path: Path, depth: int) -> str:
-    return "/".join(path.with_suffix("").parts[-depth:])
+    end = "/".join(path.with_suffix("").parts[-depth:])
+    return end.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # a file may be called what is no text

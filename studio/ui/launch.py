@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import threading
 import webbrowser
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from lora_loom.studio.ui.workspace import Workspace
 
 MAX_UPLOAD = "64mb"
+DRAIN_SECONDS = 60.0  # for the picture being drawn, when the studio is asked to end
 logger = logging.getLogger(__name__)
 Auth = tuple[str, str] | list[tuple[str, str]]
 
@@ -33,10 +35,10 @@ class RunningStudio:
     server: Server
     workspace: Workspace
 
-    def close(self) -> None:
-        """Stop serving, stop drawing, close the list of jobs."""
+    def close(self, *, drain: float = 0.0) -> None:
+        """Stop serving, stop drawing, close the list of jobs; the job being drawn has `drain` seconds to end."""
         self.server.close()
-        self.workspace.close()
+        self.workspace.close(drain=drain)
 
 
 def launch(
@@ -79,17 +81,30 @@ def launch(
         raise
     if block:
         threading.Thread(target=_load_early, args=(studio,), name="loom-loading", daemon=True).start()
+        if workspace.store.notice:
+            print(workspace.store.notice, file=sys.stderr, flush=True)
         print(f"Loom is open at {running.server.url}  (Ctrl-C ends it)", flush=True)
     if open_browser and _has_display():
         webbrowser.open(running.server.url)
     if block:
+        terminated = threading.Event()
+        previous = signal.signal(signal.SIGTERM, lambda number, frame: _terminate(terminated))
         try:
             running.server.wait()
         except KeyboardInterrupt:
-            print("Closing")
+            print(
+                "Closing" + (": the picture being drawn is finished first" if terminated.is_set() else ""), flush=True
+            )
         finally:
-            running.close()
+            running.close(drain=DRAIN_SECONDS if terminated.is_set() else 0.0)
+            signal.signal(signal.SIGTERM, previous)
     return running
+
+
+def _terminate(terminated: threading.Event) -> None:
+    """What a supervisor sends: end in good order, and at once when it is sent again."""
+    terminated.set()
+    raise KeyboardInterrupt
 
 
 def _has_display() -> bool:

@@ -28,7 +28,9 @@ class Workspace:
         """The workspace of a studio, kept in its output folder; raises OutputError where nothing can be written."""
         state = studio.output_dir / STATE_FOLDER
         store = JobStore(state / "jobs" / "jobs.sqlite")
-        return cls(studio, store, JobWorker(studio, store), Gallery(studio.output_dir), state / "thumbnails")
+        worker = JobWorker(studio, store)
+        worker.resume()
+        return cls(studio, store, worker, Gallery(studio.output_dir), state / "thumbnails")
 
     @property
     def served_folders(self) -> list[Path]:
@@ -40,8 +42,8 @@ class Workspace:
         """What it may not, although it lies inside."""
         return [self.store.path.parent]
 
-    def close(self) -> None:
-        """Stop drawing, close what the tabs brought, and the list of jobs."""
-        self.worker.stop()
+    def close(self, *, drain: float = 0.0) -> None:
+        """Stop drawing, close what the tabs brought, and the list of jobs; the job being drawn has `drain` seconds."""
+        self.worker.stop(drain=drain)
         self.services.close()
         self.store.close()

@@ -9,7 +9,7 @@ import pytest
 
 from lora_loom.studio.batch import lease as lease_module
 from lora_loom.studio.batch.lease import LEASE_SECONDS, Lease, claim, current, is_free, states
-from lora_loom.studio.batch.liveness import ProcessIdentity, is_gone, this_process
+from lora_loom.studio.liveness import ProcessIdentity, is_gone, this_process
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def held_by(batch, shard, process, **changes):
 @pytest.fixture
 def dead():
     """A process that has ended."""
-    code = "from lora_loom.studio.batch.liveness import this_process as t"
+    code = "from lora_loom.studio.liveness import this_process as t"
     code += "; p = t(); print(p.host, p.pid, p.started, sep='|')"
     host, pid, started = subprocess.check_output([sys.executable, "-c", code], text=True).strip().split("|")
     return ProcessIdentity(host, int(pid), started)

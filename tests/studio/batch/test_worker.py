@@ -14,8 +14,8 @@ from lora_loom.studio.batch.folder import open_batch
 from lora_loom.studio.batch.layouts import layout_of
 from lora_loom.studio.batch.layouts.layout import sealed_rows
 from lora_loom.studio.batch.lease import Lease, claim
-from lora_loom.studio.batch.liveness import ProcessIdentity
 from lora_loom.studio.batch.running import forget_failures
+from lora_loom.studio.liveness import ProcessIdentity
 
 PROMPTS = 'prompts = ["one", "two", "three", "four", "five", "six"]\nbatch_size = 3\n'
 ONE_SHARD = 'prompts = ["one"]\nseeds = [1, 2]\nmethods = ["merge"]\nbatch_size = 8\n'

@@ -117,3 +117,56 @@ def test_previews_take_a_small_share_of_the_time(worker, store, quick_studio):
     quick_studio.preview = slow_preview
     job = ended(store, worker.submit(request(steps=30)))
     assert job.preview_serial <= 2
+
+
+class Failing:
+    """Raises OutputError the first times it is called, as a full disk does."""
+
+    def __init__(self, real, times):
+        self.real, self.times = real, times
+
+    def __call__(self, *arguments, **values):
+        self.times -= 1
+        if self.times >= 0:
+            raise OutputError("the list of jobs cannot be kept", found="database or disk is full")
+        return self.real(*arguments, **values)
+
+
+@pytest.mark.parametrize("asked", ["take_next", "finish", "update", "cancel_requested"])
+def test_a_full_disk_stops_no_queue(worker, store, monkeypatch, asked):
+    monkeypatch.setattr(store, asked, Failing(getattr(store, asked), 2))
+    first, second = worker.submit(request()), worker.submit(request())
+    assert ended(store, first).state == "done"
+    assert ended(store, second).state == "done"
+
+
+def test_a_stopped_studio_goes_on_when_it_is_opened_again(quick_studio, store):
+    worker, go = JobWorker(quick_studio, store), threading.Event()
+    quick_studio.before_step = lambda index: go.wait(10)
+    drawn, waiting = worker.submit(request()), worker.submit(request())
+    wait_for(lambda: store.get(drawn.id).state == "running")
+    threading.Timer(0.05, go.set).start()
+    worker.stop()
+    assert [store.get(job.id).state for job in (drawn, waiting)] == ["queued", "queued"]
+    again = JobWorker(quick_studio, store)
+    again.resume()
+    assert [ended(store, job).state for job in (drawn, waiting)] == ["done", "done"]
+    again.stop()
+
+
+def test_a_drained_studio_finishes_the_picture_it_is_at(quick_studio, store):
+    worker = JobWorker(quick_studio, store)
+    started = threading.Event()
+    quick_studio.before_step = lambda index: started.set()
+    drawn = worker.submit(request())
+    waiting = worker.submit(request())
+    started.wait(10)
+    worker.stop(drain=10)
+    assert store.get(drawn.id).state == "done"
+    assert store.get(waiting.id).state in ("queued", "done")  # it may have been taken just before
+
+
+def test_nothing_is_started_where_nothing_waits(quick_studio, store):
+    worker = JobWorker(quick_studio, store)
+    worker.resume()
+    assert worker._thread is None

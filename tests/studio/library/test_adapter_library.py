@@ -8,6 +8,7 @@ import pytest
 from lora_loom.pipelines.errors import AdapterFileError, UnknownAdapterError
 from lora_loom.studio.library import adapter_library as library_module
 from lora_loom.studio.library.adapter_library import AdapterLibrary
+from lora_loom.studio.library.responses import curve_of
 
 
 @pytest.fixture
@@ -162,3 +163,48 @@ def test_a_second_file_of_a_name_changes_the_first(folder, write_lora):
     library.subscribe(lambda changes: heard.extend((change.kind, change.card.name) for change in changes))
     library.refresh(write_lora(folder / "anna" / "owlet.safetensors"))
     assert sorted(heard) == [("added", "anna/owlet"), ("changed", f"{folder.name}/owlet")]
+
+
+def test_links_that_lead_nowhere_hide_no_other_file(folder):
+    (folder / "ring.safetensors").symlink_to("ring.safetensors")
+    (folder / "gone.safetensors").symlink_to("nowhere.safetensors")
+    (folder / "owlet.png").symlink_to("owlet.png")
+    os.mkfifo(folder / "pipe.safetensors")
+    assert [card.name for card in AdapterLibrary([folder]).cards()] == ["crown", "owlet"]
+
+
+def test_sidecars_and_previews_are_not_fetched_from_outside(folder, tmp_path_factory, write_lora):
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "secret.json").write_text('{"description": "SECRET"}')
+    (outside / "secret.png").write_bytes(b"SECRET")
+    (folder / "crown.json").unlink()
+    (folder / "crown.json").symlink_to(outside / "secret.json")
+    (folder / "crown.png").symlink_to(outside / "secret.png")
+    (folder / "crown.response.json").symlink_to(outside / "secret.json")
+    card = AdapterLibrary([folder]).find("crown")
+    assert (card.description, card.preview_path) == ("", None)
+    assert any("crown.json: a link that leads out of the library" in remark for remark in card.remarks)
+    assert curve_of(card) is None
+    write_lora(folder / "anna" / "ink.safetensors")  # a link inside the library is one
+    (folder / "anna" / "ink.json").symlink_to(folder / "owlet.json")
+    assert AdapterLibrary([folder]).find("ink").title == "Owlet"
+
+
+def test_a_name_that_is_no_text_gets_a_card_that_can_be_shown_and_found(folder, write_lora):
+    path = write_lora(folder / "new.safetensors")
+    os.rename(path, os.fsencode(folder) + b"/caf\xe9.safetensors")
+    library = AdapterLibrary([folder])
+    (card,) = (card for card in library.cards() if card.name.startswith("caf"))
+    card.name.encode()
+    card.title.encode()
+    assert library.find(card.name).path == card.path
+    assert card.rank == 2
+
+
+def test_one_bad_sidecar_hides_no_other_lora(folder):
+    for text in ('{"preferred weight": 1' + "0" * 400 + "}", '{"title": "\\ud800"}', "[" * 100_000, '{"a": 1, "a": 2}'):
+        (folder / "crown.json").write_text(text)
+        library = AdapterLibrary([folder])
+        assert [card.name for card in library.cards()] == ["crown", "owlet"]
+        assert library.find("crown").title == "Golden crown"
+        assert any(remark.startswith("crown.json: ") for remark in library.find("crown").remarks)

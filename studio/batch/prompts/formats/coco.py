@@ -6,17 +6,17 @@ file and run seed always give the same list.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from lora_loom.pipelines.checked_json import parse_json
 from lora_loom.pipelines.errors import SuiteError
 from lora_loom.studio.batch.prompts.prompt_format import PromptFormat, RawRow
 
 
 def read(path: Path) -> Iterator[RawRow]:
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = parse_json(path.read_bytes(), pairs=50_000_000)
         annotations = list(held["annotations"])
         images = {image["id"]: image["file_name"] for image in held.get("images", ())}
     except (ValueError, KeyError, TypeError, RecursionError) as error:

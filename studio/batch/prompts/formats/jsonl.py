@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from lora_loom.pipelines.checked_json import parse_json
 from lora_loom.studio.batch.prompts.prompt_format import PromptFormat, RawRow
 
 
@@ -15,15 +15,11 @@ def read(path: Path) -> Iterator[RawRow]:
             if not text.strip():
                 continue
             try:
-                values = json.loads(text, parse_constant=_refuse_constant)
+                values = parse_json(text)
             except (ValueError, RecursionError) as error:
                 yield line, f"this is not JSON: {error}"
                 continue
             yield line, values if isinstance(values, dict) else "this is not an object with a prompt"
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
 
 
 FORMAT = PromptFormat("jsonl", read, suffixes=(".jsonl", ".ndjson"))

@@ -6,11 +6,11 @@ Cells of columns that hold more than text are read as JSON where they are JSON: 
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lora_loom.pipelines.checked_json import parse_json
 from lora_loom.pipelines.errors import SuiteError
 from lora_loom.studio.batch.prompts.prompt_format import PromptFormat, RawRow
 from lora_loom.studio.batch.prompts.prompt_row import COLUMNS, TEXT_COLUMNS
@@ -61,7 +61,7 @@ def _value(column: str, cell: str) -> Any:
     if column not in COLUMNS or column in TEXT_COLUMNS:
         return cell
     try:
-        return json.loads(cell)
+        return parse_json(cell)
     except (ValueError, RecursionError):
         return cell
 

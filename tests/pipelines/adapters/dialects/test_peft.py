@@ -125,6 +125,7 @@ def test_configuration_decides_the_scale(load_with, fields, scales):
     ("{broken", "broken JSON|do not close"),
     ("[1]", "not an object"),
     ('{"unet.r": NaN}', "NaN as a number"),
+    ('{"unet.r": 1' + "0" * 400 + "}", "a number of 401 digits"),
     ({"unet.lora_alpha": "8"}, "lora_alpha is '8'"),
     ({"unet.lora_alpha": True}, "lora_alpha is True"),
     ({"unet.r": 0}, "not above zero"),

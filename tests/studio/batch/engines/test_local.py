@@ -19,8 +19,8 @@ from lora_loom.studio.batch.engines import local
 from lora_loom.studio.batch.engines.local import run_local
 from lora_loom.studio.batch.layouts.layout import sealed_rows
 from lora_loom.studio.batch.lease import current, states
-from lora_loom.studio.batch.liveness import is_gone
 from lora_loom.studio.batch.worker import Worker, WorkerOptions, open_studio
+from lora_loom.studio.liveness import is_gone
 
 SUITE = """
 samples = {samples}

@@ -14,9 +14,9 @@ from lora_loom.studio.batch.audit import audit
 from lora_loom.studio.batch.engines.on_ray import run_on_ray
 from lora_loom.studio.batch.layouts.layout import sealed_rows
 from lora_loom.studio.batch.lease import current, states
-from lora_loom.studio.batch.liveness import is_gone
 from lora_loom.studio.batch.running import run_batch
 from lora_loom.studio.batch.worker import Worker, WorkerOptions, open_studio
+from lora_loom.studio.liveness import is_gone
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'lora-loom[cluster]'")
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.filterwarnings("ignore")]  # Ray's own

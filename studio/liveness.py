@@ -28,7 +28,7 @@ def this_process() -> ProcessIdentity:
 
 def is_gone(process: ProcessIdentity) -> bool | None:
     """Whether the process has ended; None where that cannot be seen from here."""
-    if process.host != _host() or not Path("/proc/self/stat").exists():
+    if process.host != _host():
         return None
     return _started(process.pid) != process.started
 
@@ -45,8 +45,20 @@ def _host() -> str:
 
 def _started(pid: int) -> str:
     """When the process began, in the kernel's ticks; empty if there is none, or only its remains."""
+    if not Path("/proc/self/stat").exists():
+        return _started_elsewhere(pid)
     try:
         after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (OSError, UnicodeDecodeError):
         return ""
     return "" if after_name[0] in "ZX" else after_name[19]  # proc(5): state is field 3, starttime field 22
+
+
+def _started_elsewhere(pid: int) -> str:
+    """The same on systems without /proc, where it is a time."""
+    import psutil  # comes with accelerate
+
+    try:
+        return f"{psutil.Process(pid).create_time():.2f}"
+    except psutil.Error:
+        return ""
