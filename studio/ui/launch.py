@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import logging
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import webbrowser
 from collections.abc import Sequence
@@ -16,7 +20,10 @@ from typing import TYPE_CHECKING, Any
 from lora_loom.pipelines.errors import RequestError
 from lora_loom.studio.library.adapter_library import AdapterLibrary
 from lora_loom.studio.session import Studio, library_roots
-from lora_loom.studio.ui.own_pages import LOOPBACK, OwnPagesOnly
+from lora_loom.studio.ui.doors.members import MembersOnly, logged_in
+from lora_loom.studio.ui.doors.no_paths import NoPaths
+from lora_loom.studio.ui.doors.own_pages import LOOPBACK, OwnPagesOnly
+from lora_loom.studio.ui.doors.served_files import PicturesOnly
 
 if TYPE_CHECKING:
     from lora_loom.studio.ui.server import Server
@@ -68,7 +75,7 @@ def launch(
     studio = Studio(base_model, AdapterLibrary(library_roots(library)), output_dir)
     _ = studio.base_folder  # a base model that is not there is said before any page opens
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ["GRADIO_TEMP_DIR"] = str(studio.output_dir / ".loom" / "uploads")  # both are read at import
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads_folder())  # both are read at import
 
     from lora_loom.studio.ui.server import Server
     from lora_loom.studio.ui.workspace import Workspace
@@ -128,11 +135,10 @@ def application(workspace: Workspace, host: str, auth: Auth | None) -> Any:
     from lora_loom.studio.ui.page import build_page
     from lora_loom.studio.ui.theme import FAVICON, SCRIPT, STYLE_SHEET, theme
 
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(OwnPagesOnly, loopback_only=host in LOOPBACK)
-    return gr.mount_gradio_app(
-        app,
-        build_page(workspace),
+    page = build_page(workspace)
+    app = gr.mount_gradio_app(
+        FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
+        page,
         path="/",
         auth=auth,
         allowed_paths=[str(folder) for folder in workspace.served_folders],
@@ -151,3 +157,22 @@ def application(workspace: Workspace, host: str, auth: Auth | None) -> Any:
         css_paths=[STYLE_SHEET],
         head=f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>",
     )
+    page.has_launched = True  # without it Gradio opens any path that is sent to an event
+    closed: Any = NoPaths(app, uploads_folder())
+    closed = PicturesOnly(closed, [workspace.studio.output_dir], workspace.thumbnails, uploads_folder())
+    if auth:
+        closed = MembersOnly(closed, logged_in(_gradio_of(app)))
+    return OwnPagesOnly(closed, loopback_only=host in LOOPBACK)
+
+
+def _gradio_of(app: Any) -> Any:
+    """The Gradio application that was mounted."""
+    return next(route.app for route in app.routes if hasattr(getattr(route, "app", None), "tokens"))
+
+
+@functools.cache
+def uploads_folder() -> Path:
+    """Where files lie that are dropped on the page: outside all that is served by name, gone with the process."""
+    folder = Path(tempfile.mkdtemp(prefix="loom-uploads-")).resolve()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import threading
 import time
 import urllib.error
@@ -125,6 +126,18 @@ def test_only_pictures_and_thumbnails_are_served(client, page, quick_studio):
         quick_studio.output_dir / ".." / "loras" / "owlet.json",
     ):
         assert status(served + urllib.parse.quote(str(path))) in (403, 404)
+
+
+def test_an_order_names_no_file_of_this_machine(page, tmp_path):
+    os.mkfifo(tmp_path / "pipe")  # opening it would hold every request up
+    for path in ("/etc/hostname", str(tmp_path / "pipe"), "http://127.0.0.1:1/a.png"):
+        file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        body = json.dumps({"data": [file], "fn_index": 0, "session_hash": "x"}).encode()
+        headers = {"content-type": "application/json"}
+        order = urllib.request.Request(f"{page.server.url}gradio_api/queue/join", body, headers)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(order, timeout=20)
+        assert (refused.value.code, b"no path" in refused.value.read()) == (400, True)
 
 
 def test_the_events_of_the_page_are_no_endpoints_for_programs(client):

@@ -7,7 +7,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from lora_loom.studio.ui.own_pages import OwnPagesOnly, host_name
+from lora_loom.studio.ui.doors.own_pages import OwnPagesOnly, host_name
 
 
 def client(*, loopback_only):
@@ -27,10 +27,13 @@ def test_a_foreign_name_that_points_here_is_refused(host):
     assert (response.status_code, response.text) == (403, "this studio answers to localhost only")
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9999", "https://localhost"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:9999", "https://localhost", "http://["]
+)
 def test_an_order_from_another_page_is_refused(origin):
     for loopback_only in (True, False):
         assert client(loopback_only=loopback_only).post("/", headers={"origin": origin}).status_code == 403
+        assert client(loopback_only=loopback_only).get("/", headers={"origin": origin}).status_code == 403
 
 
 def test_orders_from_the_own_page_and_from_no_page_pass():
@@ -44,3 +47,10 @@ def test_a_public_studio_answers_to_any_name():
 
 def test_host_names():
     assert [host_name(host) for host in ("LOCALHOST:1", "[::1]:2", "")] == ["localhost", "::1", ""]
+
+
+def test_another_page_may_lead_here_but_fetch_nothing():
+    fetched = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}
+    assert client(loopback_only=True).get("/", headers=fetched).status_code == 403
+    assert client(loopback_only=True).get("/", headers=fetched | {"sec-fetch-mode": "navigate"}).text == "reached"
+    assert client(loopback_only=True).get("/", headers=fetched | {"sec-fetch-site": "same-origin"}).text == "reached"
