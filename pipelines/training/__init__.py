@@ -1,4 +1,4 @@
-"""Training LoRAs: one plain loop over cached latents, exact to resume, writing files that every tool can read."""
+"""Training LoRAs, gates and sliders: one loop, exact to resume; what is trained is an Objective."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lora_loom.pipelines.training.items import TrainingItem, read_folder
-    from lora_loom.pipelines.training.lora import TrainedLora, TrainingStep, train_lora
+    from lora_loom.pipelines.training.loop import TrainingStep
+    from lora_loom.pipelines.training.lora import TrainedLora, train_lora
     from lora_loom.pipelines.training.settings import LoraDescription, LoraTraining
 
 __all__ = [
@@ -25,7 +26,7 @@ _MODULE_BY_NAME = {
     "LoraTraining": "settings",
     "TrainedLora": "lora",
     "TrainingItem": "items",
-    "TrainingStep": "lora",
+    "TrainingStep": "loop",
     "read_folder": "items",
     "train_lora": "lora",
 }

@@ -1,7 +1,8 @@
-"""A stopped training as one file: adapter weights, optimiser moments, generator state and how far it came.
+"""A stopped training as one file: parameters, optimiser moments, generator state and how far it came.
 
 The file is in the safetensors format, so that reading one back runs no code, but is called `.checkpoint`: no library
-takes it for a LoRA. It replaces its predecessor in one step.
+takes it for a LoRA. It replaces its predecessor in one step. accelerate's own `save_state` would do neither: it writes
+optimiser, scaler and generators as pickles, into a folder that a crash leaves half old and half new.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,10 +20,9 @@ from torch import Tensor
 
 from lora_loom.pipelines.atomic_file import atomic_file
 from lora_loom.pipelines.errors import TrainingError
-from lora_loom.pipelines.training.settings import FREE_ON_RESUME, LoraTraining
 
 HEADER = "loom_checkpoint"
-GROUPS = ("weights", "moments", "generators", "prior")
+GROUPS = ("weights", "moments", "generators", "state")
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,24 @@ class Checkpoint:
     generators: Mapping[
         str, Tensor
     ]  # torch's global generator states by device; only dropout inside the base uses them
-    prior: Mapping[str, Tensor]  # latents of the prior pictures, empty without prior preservation
+    state: Mapping[str, Tensor]  # what the objective keeps beyond its parameters
     losses: tuple[float, ...]
     scaler: Mapping[str, Any] | None
     settings: Mapping[str, Any]
-    fingerprint: str  # of the training pictures and captions
+    fingerprint: str  # of the data, such as training pictures and captions
+    seconds: float = 0.0  # that the steps took, over all interruptions
+
+
+class Resumable(Protocol):
+    """Settings that can tell which of them may change between a stop and a resume."""
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def free(self) -> frozenset[str]: ...
+
+    def to_dict(self) -> Mapping[str, Any]: ...
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -56,6 +69,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "scaler": checkpoint.scaler,
         "settings": checkpoint.settings,
         "fingerprint": checkpoint.fingerprint,
+        "seconds": checkpoint.seconds,
     }
     blob = save(tensors, metadata={HEADER: json.dumps(header)})
     with atomic_file(path) as file:
@@ -79,16 +93,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(**groups, losses=losses, **header)
 
 
-def check_settings(checkpoint: Checkpoint, settings: LoraTraining, path: Path) -> None:
-    """TrainingError unless the checkpoint was made with these settings; else the result would not be exact.
-
-    The number of steps may grow under a constant schedule, where no earlier step depends on it.
-    """
-    free = FREE_ON_RESUME | ({"steps"} if settings.schedule == "constant" else frozenset[str]())
+def check_settings(checkpoint: Checkpoint, settings: Resumable, path: Path) -> None:
+    """TrainingError unless the checkpoint was made with these settings; else the result would not be exact."""
     changed = [
         f"{name}: {checkpoint.settings.get(name)} then, {value} now"
         for name, value in settings.to_dict().items()
-        if name not in free and checkpoint.settings.get(name) != value
+        if name not in settings.free and checkpoint.settings.get(name) != value
     ]
     if changed:
         raise TrainingError(

@@ -7,8 +7,6 @@ from typing import Any, Literal, get_type_hints
 
 from lora_loom.pipelines.training.settings import LoraTraining, Precision, checked
 
-Objective = Literal["pictures", "teacher"]
-
 
 def _about(help: str, minimum: float | None = None, maximum: float | None = None) -> dict[str, Any]:
     return {"help": help, "min": minimum, "max": maximum}
@@ -25,7 +23,7 @@ class GateTraining:
     conserve: bool = field(
         default=True, metadata=_about("give a LoRA back elsewhere in the picture what the gate takes from it")
     )
-    objective: Objective = field(
+    objective: Literal["pictures", "teacher"] = field(
         default="pictures",
         metadata=_about(
             "pictures: predict the noise of pictures that show several concepts; teacher: imitate a method"
@@ -73,11 +71,20 @@ class GateTraining:
             device=self.device,
         )
 
+    @property
+    def free(self) -> frozenset[str]:
+        """Settings that may change between a stop and a resume."""
+        return frozenset({"save_every"})
+
     def rate_at(self, step: int) -> float:
-        """The learning rate at update `step`: linear warm-up, then constant, and a linear end in the last third."""
+        """The learning rate at update `step`."""
+        return self.learning_rate * self.rate_factor(step)
+
+    def rate_factor(self, step: int) -> float:
+        """Share of the full rate at update `step`: linear warm-up, then constant, and a linear end in the last third."""
         rise = (step + 1) / self.warmup_steps if step < self.warmup_steps else 1.0
         fall = 3 * (self.steps - step) / self.steps
-        return self.learning_rate * min(rise, fall, 1.0)
+        return min(rise, fall, 1.0)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON values."""

@@ -76,18 +76,21 @@ def interrupt_noted() -> Generator[Callable[[], bool]]:
 
 
 def average_gradients(accelerator: Accelerator, parameters: Sequence[nn.Parameter]) -> None:
-    """Mean of the gradients over all processes in one exchange: a LoRA's are few enough to travel as one vector."""
+    """Mean of the gradients over all processes in one exchange, as one vector."""
     if accelerator.num_processes == 1:
         return
     gradients = [value.grad for value in parameters if value.grad is not None]
-    mean: torch.Tensor = accelerator.reduce(torch.cat([it.flatten() for it in gradients]), reduction="mean")  # pyright: ignore
+    own = torch.cat([it.flatten() for it in gradients]).to(accelerator.device)  # where processes can meet
+    mean: torch.Tensor = accelerator.reduce(own, reduction="mean")  # pyright: ignore
     for gradient, part in zip(gradients, torch.split(mean, [it.numel() for it in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
 
 
 def mean_over_processes(accelerator: Accelerator, value: torch.Tensor) -> float:
     """Mean of a scalar over all processes."""
-    return float(value if accelerator.num_processes == 1 else accelerator.reduce(value, reduction="mean"))  # pyright: ignore
+    if accelerator.num_processes == 1:
+        return float(value)
+    return float(accelerator.reduce(value.to(accelerator.device), reduction="mean"))  # pyright: ignore
 
 
 def agreed(accelerator: Accelerator, claim: bool) -> bool:

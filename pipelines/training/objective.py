@@ -1,61 +1,96 @@
-"""What the denoiser is asked to predict, and how much each timestep counts."""
+"""Objective: what one training learns, its loss on a batch, what it logs and draws, and what it writes.
+
+A training is an Objective in the loop of loop.py; a new kind of training is one file with a subclass. Everything else,
+such as learning rates, accumulation, precision, checkpoints and Ctrl-C, is the loop's.
+"""
 
 from __future__ import annotations
 
-from typing import Any, cast
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
 
-import torch
-from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-from diffusers.training_utils import compute_snr  # pyright: ignore[reportUnknownVariableType]
-from torch import Tensor
+from PIL import Image
+from torch import Tensor, nn
 
-from lora_loom.pipelines.errors import BaseModelError, SettingError
-
-PREDICTION_TYPES = ("epsilon", "v_prediction")
-
-
-def training_scheduler(pipe: Any) -> DDPMScheduler:
-    """The noise schedule the base was trained with, whatever its sampler; BaseModelError for one that is not known."""
-    scheduler = cast("DDPMScheduler", DDPMScheduler.from_config(pipe.scheduler.config))  # pyright: ignore[reportUnknownMemberType]
-    kind = str(scheduler.config["prediction_type"])
-    if kind not in PREDICTION_TYPES:
-        raise BaseModelError(
-            "this base predicts something the trainer does not know",
-            expected=" or ".join(PREDICTION_TYPES),
-            found=kind,
-        )
-    return scheduler
+Batch = TypeVar("Batch")
 
 
-def prediction_target(scheduler: DDPMScheduler, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-    """[b c h w]: the noise, or v = sqrt(abar) noise - sqrt(1 - abar) latents (arXiv:2202.00512)."""
-    if scheduler.config["prediction_type"] == "epsilon":
-        return noise
-    return scheduler.get_velocity(latents, noise, cast("torch.IntTensor", timesteps))
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters by name, the same names in every run, that learn at one rate; `learning_rate` is the full one."""
+
+    parameters: Mapping[str, nn.Parameter]
+    learning_rate: float
 
 
-def min_snr_weights(snr: Tensor, gamma: float, prediction_type: str) -> Tensor:
-    """Loss weight by signal-to-noise ratio (arXiv:2303.09556): min(SNR, gamma) / SNR, for v / (SNR + 1)."""
-    capped = snr.clamp(max=gamma)
-    return capped / snr if prediction_type == "epsilon" else capped / (snr + 1.0)
+@dataclass(frozen=True)
+class Passes:
+    """The forward passes of one update: it has `of` in all processes together, this process makes those of `own`."""
+
+    step: int  # updates before this one
+    own: range
+    of: int
+
+    @property
+    def numbered(self) -> Iterator[int]:
+        """The numbers of the own passes in an endless row over all steps: what a batch's chance is drawn from."""
+        return (self.step * self.of + index for index in self.own)
 
 
-def timestep_weights(scheduler: DDPMScheduler, gamma: float) -> Tensor | None:
-    """Weight of every timestep [T], None when min-SNR is off.
+@dataclass(frozen=True)
+class Reached:
+    """How far a training has come: the updates made, and the mean loss of the last ones that were logged."""
 
-    SettingError where the schedule ends without any signal: there the weight of v is exactly zero and that of the noise
-    is 0 / 0, so the step that decides the layout of the picture would not be trained.
+    step: int
+    loss: float
+
+
+class Objective(ABC, Generic[Batch]):
+    """What is trained. All its chance must come from the number of the pass, or from torch's global generators.
+
+    The loop keeps parameters, optimiser and torch's generators in its checkpoints, so that a run that is resumed comes
+    to the very bits of one that was not stopped; `state` is for what else the next step depends on.
     """
-    if gamma == 0.0:
+
+    fingerprint: str = ""  # of the data; a checkpoint of other data is refused
+
+    @abstractmethod
+    def groups(self) -> Sequence[ParameterGroup]:
+        """What learns, and how fast. Called once."""
+
+    @abstractmethod
+    def batches(self, passes: Passes) -> Iterator[Batch]:
+        """One batch for each of the own passes of a step, made when it is asked for."""
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> Tensor:
+        """The mean loss of one pass, a scalar in float32; the loop takes the mean over the passes of a step."""
+
+    def updated(self) -> None:
+        """Called after every update: for moving averages, and for values that must stay within limits."""
+
+    def numbers(self, step: int) -> Mapping[str, float | str]:
+        """What to log beside loss, learning rate and gradient; may cost something, it is only asked for a line."""
+        return {}
+
+    def sample(self) -> Image.Image | None:
+        """A picture of how far it is, drawn at the intervals of the settings."""
         return None
-    num_timesteps = int(scheduler.config["num_train_timesteps"])
-    snr = cast("Tensor", compute_snr(scheduler, torch.arange(num_timesteps)))
-    if float(snr.min()) < 1e-6:
-        raise SettingError(
-            "min_snr_gamma does not work with this base: its noise schedule ends at a signal-to-noise ratio of zero, "
-            "where the min-SNR weight vanishes and the layout of the picture would never be trained",
-            expected="0 (off)",
-            found=f"{gamma:g}",
-            remedy="leave min_snr_gamma off",
-        )
-    return min_snr_weights(snr, gamma, str(scheduler.config["prediction_type"]))
+
+    def snapshot_name(self, step: int) -> str | None:
+        """The name in the run's folder under which the loop exports at every checkpoint; None for no such files."""
+        return None
+
+    @abstractmethod
+    def export(self, path: Path, at: Reached) -> None:
+        """Write what has been learnt so far, in the form that is used, to `path`."""
+
+    def state(self) -> Mapping[str, Tensor]:
+        """What a checkpoint must hold beyond parameters, optimiser and generators, such as a moving average."""
+        return {}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take up such a state again."""

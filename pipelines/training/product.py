@@ -23,7 +23,7 @@ from lora_loom.pipelines.training.data import TrainingData
 from lora_loom.pipelines.training.load_check import check_file, probe
 from lora_loom.pipelines.training.machine import seeded
 from lora_loom.pipelines.training.metadata import TrainingFacts, sidecar, training_metadata
-from lora_loom.pipelines.training.objective import training_scheduler
+from lora_loom.pipelines.training.prediction import training_scheduler
 from lora_loom.pipelines.training.settings import FileType, LoraDescription, LoraTraining
 
 DTYPES: dict[FileType, torch.dtype] = {

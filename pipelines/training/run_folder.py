@@ -10,8 +10,14 @@ from typing import Any
 from PIL import Image
 
 from lora_loom.pipelines.atomic_file import atomic_file
-from lora_loom.pipelines.training.checkpoint import Checkpoint, save_checkpoint
-from lora_loom.pipelines.training.product import LoraProduct, LoraWriter, write_json, write_png
+from lora_loom.pipelines.training.checkpoint import (
+    Checkpoint,
+    Resumable,
+    check_settings,
+    load_checkpoint,
+    save_checkpoint,
+)
+from lora_loom.pipelines.training.product import write_json, write_png
 
 
 class RunFolder:
@@ -20,38 +26,39 @@ class RunFolder:
     def __init__(self, path: Path, *, writes: bool = True) -> None:
         self.path = path
         self.checkpoint = path / "latest.checkpoint"
-        self._metrics = path / "metrics.jsonl"
-        self._writes = writes
+        self.metrics = path / "metrics.jsonl"
+        self.writes = writes
 
     def begin(self, settings: Mapping[str, Any], *, step: int) -> None:
         """Write the settings down and cut the numbers back to `step`, from where the run starts or goes on."""
-        if not self._writes:
+        if not self.writes:
             return
         write_json(self.path / "settings.json", settings)
-        lines = self._metrics.read_text(encoding="utf-8").splitlines() if step and self._metrics.is_file() else []
+        lines = self.metrics.read_text(encoding="utf-8").splitlines() if step and self.metrics.is_file() else []
         kept = [line for line in lines if _step_of(line) <= step]
-        with atomic_file(self._metrics) as file:
+        with atomic_file(self.metrics) as file:
             file.write("".join(f"{line}\n" for line in kept).encode())
 
     def log(self, row: Mapping[str, Any]) -> None:
         """One line of numbers, on the disk at once."""
-        if self._writes:
-            with self._metrics.open("a", encoding="utf-8") as file:
+        if self.writes:
+            with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
 
     def sample(self, step: int, grid: Image.Image) -> None:
-        if self._writes:
+        if self.writes:
             write_png(self.path / "samples" / f"step-{step:06d}.png", grid)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint."""
-        if self._writes:
+        if self.writes:
             save_checkpoint(self.checkpoint, checkpoint)
 
-    def snapshot(self, step: int, writer: LoraWriter, product: LoraProduct) -> None:
-        """Write the LoRA as it stands, as a file of its own."""
-        if self._writes:
-            writer.write(product, self.path / f"{writer.name}-{step:06d}.safetensors")
+    def saved(self, settings: Resumable) -> Checkpoint:
+        """The run that was stopped here; TrainingError where there is none, or one with other settings."""
+        checkpoint = load_checkpoint(self.checkpoint)
+        check_settings(checkpoint, settings, self.checkpoint)
+        return checkpoint
 
 
 def _step_of(line: str) -> float:

@@ -116,6 +116,14 @@ class LoraTraining:
             raise SettingError("templates is empty", expected="at least one pattern", remedy='use "{caption}"')
 
     @property
+    def free(self) -> frozenset[str]:
+        """Settings that may change between a stop and a resume: no earlier step depends on them.
+
+        The number of steps is one of them under a constant schedule.
+        """
+        return FREE_ON_RESUME | ({"steps"} if self.schedule == "constant" else frozenset[str]())
+
+    @property
     def lora_alpha(self) -> float:
         """Alpha in force: the one that was set, or the rank."""
         return float(self.rank if self.alpha is None else self.alpha)

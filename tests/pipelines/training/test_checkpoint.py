@@ -24,7 +24,7 @@ def checkpoint(settings=SETTINGS):
         weights={"unet.a:b": torch.randn(3, 2)},
         moments={"unet.a:b/exp_avg": torch.randn(3, 2), "unet.a:b/step": torch.tensor(4.0)},
         generators={"cpu": torch.get_rng_state()},
-        prior={"latents": torch.zeros(0, 4, 2, 2)},
+        state={"latents": torch.zeros(0, 4, 2, 2)},
         losses=(0.1, 1 / 3),
         scaler=None,
         settings=settings.to_dict(),
@@ -36,7 +36,7 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path):
     saved = checkpoint()
     save_checkpoint(tmp_path / "latest.checkpoint", saved)
     loaded = load_checkpoint(tmp_path / "latest.checkpoint")
-    for group in ("weights", "moments", "generators", "prior"):
+    for group in ("weights", "moments", "generators", "state"):
         before, after = getattr(saved, group), getattr(loaded, group)
         assert before.keys() == after.keys()
         assert all(torch.equal(before[name], after[name]) for name in before)

@@ -1,10 +1,9 @@
-"""GateTrainer: the state of a gate's training between two steps, and the step itself."""
+"""GateObjective: a gate learns to let several adapters speak where each matters, from pictures or from a teacher."""
 
 from __future__ import annotations
 
-import math
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -12,6 +11,7 @@ from accelerate import Accelerator  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor, nn
 
 from lora_loom.pipelines.errors import TrainingError
+from lora_loom.pipelines.gating.gate_file import save_gate
 from lora_loom.pipelines.gating.rule import Gate, GateRule
 from lora_loom.pipelines.plan import Predictions, StepState
 from lora_loom.pipelines.registry import create, parsed
@@ -19,20 +19,19 @@ from lora_loom.pipelines.request import AdapterChoice
 from lora_loom.pipelines.runtime.bank import ModelBank
 from lora_loom.pipelines.runtime.steps import noise_share
 from lora_loom.pipelines.training.captions import TextStates
-from lora_loom.pipelines.training.checkpoint import Checkpoint, optimiser_moments, restore_moments
 from lora_loom.pipelines.training.gate_data import GateData, SetBatch
 from lora_loom.pipelines.training.gate_settings import GateTraining
 from lora_loom.pipelines.training.load_check import added_conditions
-from lora_loom.pipelines.training.machine import average_gradients, mean_over_processes
-from lora_loom.pipelines.training.objective import prediction_target, training_scheduler
-from lora_loom.pipelines.training.trainer import SMOOTHED, StepNumbers
+from lora_loom.pipelines.training.loop_settings import LoopSettings
+from lora_loom.pipelines.training.objective import Objective, ParameterGroup, Passes, Reached
+from lora_loom.pipelines.training.prediction import prediction_target, training_scheduler
 
 
-class GateTrainer:
-    """Takes one optimiser step at a time, through the runtime's own layers: what is trained is what runs.
+class GateObjective(Objective[list[SetBatch]]):
+    """A gate, through the runtime's own layers: what is trained is what runs.
 
-    The sets of a step are the passes of one batch, so their number costs no further launches. The bank must be open,
-    with `rule` in force.
+    The sets of a pass are the passes of one batch, so their number costs no further launches. The bank must be open,
+    with `rule` in force. `base` and `family` are what the file says it is for.
     """
 
     def __init__(
@@ -44,60 +43,36 @@ class GateTrainer:
         data: GateData,
         settings: GateTraining,
         accelerator: Accelerator,
+        base: str,
+        family: str,
+        adapters: Sequence[str],
     ) -> None:
-        self.step_count = 0
-        self.parameters = dict(cast("nn.Module", gate).named_parameters())
+        self.fingerprint = data.fingerprint
         self._pipe = pipe
         self._bank = bank
         self._rule = rule
+        self._gate = gate
         self._data = data
         self._settings = settings
         self._accelerator = accelerator
+        self._base, self._family = base, family
+        self._adapters = adapters
         self._scheduler = training_scheduler(pipe)
         self._num_timesteps = int(self._scheduler.config["num_train_timesteps"])
         shares = [noise_share(self._scheduler, float(timestep)) for timestep in range(self._num_timesteps)]
         self._progress = 1.0 - torch.tensor(shares, device=data.latents.device)
-        self._losses: deque[float] = deque(maxlen=SMOOTHED)
-        self._adamw = torch.optim.AdamW(
-            self.parameters.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
 
-    @property
-    def smoothed_loss(self) -> float:
-        """Mean loss of the last steps."""
-        return sum(self._losses) / len(self._losses) if self._losses else float("nan")
+    def groups(self) -> Sequence[ParameterGroup]:
+        parameters = dict(cast("nn.Module", self._gate).named_parameters())
+        return [ParameterGroup(parameters, self._settings.learning_rate)]
 
-    def step(self) -> StepNumbers:
-        """One update; TrainingError when the loss is not finite."""
-        settings, accelerator = self._settings, self._accelerator
-        rate = settings.rate_at(self.step_count)
-        for group in self._adamw.param_groups:
-            group["lr"] = rate
-        passes = settings.accumulation * accelerator.num_processes
-        total = torch.zeros((), device=self._data.latents.device)
-        for index in range(accelerator.process_index, passes, accelerator.num_processes):
-            sets = self._data.draw(settings, self.step_count * passes + index, self._num_timesteps)
-            loss = self.loss(sets) / settings.accumulation
-            accelerator.backward(loss)  # pyright: ignore[reportUnknownMemberType]
-            total += loss.detach()
-        parameters = list(self.parameters.values())
-        average_gradients(accelerator, parameters)
-        norm = nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
-        loss_value = mean_over_processes(accelerator, total)
-        if not math.isfinite(loss_value):
-            raise TrainingError(
-                f"the loss is not finite in step {self.step_count + 1}",
-                found=str(loss_value),
-                remedy="lower the learning rate, or train without mixed precision",
-            )
-        self._adamw.step()  # pyright: ignore[reportUnknownMemberType]
-        self._adamw.zero_grad()
-        self.step_count += 1
-        self._losses.append(loss_value)
-        return StepNumbers(self.step_count, loss_value, rate, float(norm), 0)
+    def batches(self, passes: Passes) -> Iterator[list[SetBatch]]:
+        for number in passes.numbered:
+            yield self._data.draw(self._settings, number, self._num_timesteps)
 
-    def loss(self, sets: Sequence[SetBatch]) -> Tensor:
-        """Mean squared error of the gated prediction over all rows, a scalar in float32."""
+    def loss(self, batch: list[SetBatch]) -> Tensor:
+        """Mean squared error of the gated prediction over all rows of the sets, a scalar in float32."""
+        sets = batch
         latents, noise = (torch.cat([getattr(each, name) for each in sets]) for name in ("latents", "noise"))
         timesteps = torch.cat([each.timesteps for each in sets])
         noisy = self._scheduler.add_noise(latents, noise, cast("torch.IntTensor", timesteps))
@@ -107,6 +82,17 @@ class GateTrainer:
             parts = torch.split(noisy, [len(each.latents) for each in sets])
             target = torch.cat([self._taught(each, part) for each, part in zip(sets, parts, strict=True)])
         return (self._gated(sets, noisy, timesteps).float() - target.float()).square().mean()
+
+    def export(self, path: Path, at: Reached) -> None:
+        settings = self._settings
+        metadata = {
+            "objective": settings.objective if settings.objective == "pictures" else f"teacher {settings.teacher}",
+            "adapters": ", ".join(self._adapters),
+            "sets": "; ".join(" + ".join(names) for names in self._data.rows),
+            "steps": str(at.step),
+            "final_loss": f"{at.loss:.6g}",
+        }
+        save_gate(path, self._gate, base=self._base, family=self._family, metadata=metadata)
 
     def _gated(self, sets: Sequence[SetBatch], noisy: Tensor, timesteps: Tensor) -> Tensor:
         """The prediction with the gate, all sets as the passes of one batch."""
@@ -149,30 +135,21 @@ class GateTrainer:
                 return_dict=False,
             )[0]
 
-    def checkpoint(self) -> Checkpoint:
-        """Everything the next step depends on."""
-        return Checkpoint(
-            step=self.step_count,
-            weights=self.parameters,
-            moments=optimiser_moments(self._adamw, self.parameters),
-            generators={},
-            prior={},
-            losses=tuple(self._losses),
-            scaler=None,
-            settings=self._settings.to_dict(),
-            fingerprint=self._data.fingerprint,
-        )
-
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Go back to where the checkpoint was made."""
-        with torch.no_grad():
-            for name, value in self.parameters.items():
-                value.copy_(checkpoint.weights[name])
-        restore_moments(self._adamw, self.parameters, checkpoint.moments)
-        self.step_count = checkpoint.step
-        self._losses.extend(checkpoint.losses)
-
 
 def _joined(texts: Sequence[TextStates]) -> TextStates:
     pooled = [each.pooled for each in texts if each.pooled is not None]
     return TextStates(torch.cat([each.tokens for each in texts]), torch.cat(pooled) if pooled else None)
+
+
+def gate_loop(settings: GateTraining) -> LoopSettings:
+    """The loop that these settings ask for."""
+    return LoopSettings(
+        steps=settings.steps,
+        schedule=lambda step, done: settings.rate_factor(step),
+        accumulation=settings.accumulation,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        save_every=settings.save_every,
+        recorded=settings.to_dict(),
+        free=settings.free,
+    )

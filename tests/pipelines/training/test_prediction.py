@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lora_loom.pipelines.errors import BaseModelError, SettingError
-from lora_loom.pipelines.training.objective import (
+from lora_loom.pipelines.training.prediction import (
     min_snr_weights,
     prediction_target,
     timestep_weights,
