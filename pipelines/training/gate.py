@@ -68,7 +68,7 @@ def train_gate(
         raise TrainingError("the gate needs a file name", expected="one that ends in .safetensors", found=str(out))
     sets = by_set(items, list(adapters))
     with (
-        accelerator_for(settings.machine) as accelerator,
+        accelerator_for(settings.mixed_precision, settings.device) as accelerator,
         opened_base(base, settings.machine, accelerator.device) as pipe,
     ):
         folder = RunFolder(run_folder or out.with_suffix(".training"), writes=accelerator.is_main_process)

@@ -81,7 +81,7 @@ class GateTraining:
         return self.learning_rate * self.rate_factor(step)
 
     def rate_factor(self, step: int) -> float:
-        """Share of the full rate at update `step`: linear warm-up, then constant, and a linear end in the last third."""
+        """Share of the full rate at update `step`: linear warm-up, constant, a linear end in the last third."""
         rise = (step + 1) / self.warmup_steps if step < self.warmup_steps else 1.0
         fall = 3 * (self.steps - step) / self.steps
         return min(rise, fall, 1.0)

@@ -29,6 +29,10 @@ class LoopSettings:
     recorded: Mapping[str, Any] = field(default_factory=dict[str, Any])
     free: frozenset[str] = frozenset()
 
+    def to_dict(self) -> Mapping[str, Any]:
+        """What is written down of the run."""
+        return self.recorded
+
     def done(self, step: int, seconds: float) -> float:
         """Share of the run that is behind after `step` updates and so many seconds."""
         if self.seconds is not None:

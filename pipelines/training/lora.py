@@ -68,7 +68,10 @@ def train_lora(
     if out.suffix != ".safetensors":
         raise TrainingError("the LoRA needs a file name", expected="one that ends in .safetensors", found=str(out))
     pictures = as_items(items)
-    with accelerator_for(settings) as accelerator, opened_base(base, settings, accelerator.device) as pipe:
+    with (
+        accelerator_for(settings.mixed_precision, settings.device) as accelerator,
+        opened_base(base, settings, accelerator.device) as pipe,
+    ):
         timestep_weights(training_scheduler(pipe), settings.min_snr_gamma)  # refused now, not after the encoding
         folder = RunFolder(run_folder or out.with_suffix(".training"), writes=accelerator.is_main_process)
         checkpoint = folder.saved(settings) if resume else None

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import Literal
 
 import torch
 from accelerate import Accelerator  # pyright: ignore[reportMissingTypeStubs]
@@ -14,30 +15,30 @@ from accelerate.state import AcceleratorState, is_initialized  # pyright: ignore
 from torch import nn
 
 from lora_loom.pipelines.errors import SettingError
-from lora_loom.pipelines.training.settings import LoraTraining
+from lora_loom.pipelines.training.settings import Precision
 
 
 @contextmanager
-def accelerator_for(settings: LoraTraining) -> Generator[Accelerator]:
-    """An Accelerator for these settings.
+def accelerator_for(mixed_precision: Precision, device: Literal["auto", "cpu"]) -> Generator[Accelerator]:
+    """An Accelerator for this number format; "auto" takes a GPU if there is one.
 
     accelerate keeps its state for the whole process; unless somebody else made it, it is dropped afterwards, so that
     the next training may use another device or number format. SettingError where somebody else's does not fit.
     """
     shared = is_initialized()
     try:
-        yield _accelerator(settings)
+        yield _accelerator(mixed_precision, device)
     finally:
         if not shared and AcceleratorState().num_processes == 1:
             AcceleratorState._reset_state(reset_partial_state=True)  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
 
 
-def _accelerator(settings: LoraTraining) -> Accelerator:
+def _accelerator(mixed_precision: Precision, device: str) -> Accelerator:
     try:
-        return Accelerator(mixed_precision=settings.mixed_precision, cpu=settings.device == "cpu")
+        return Accelerator(mixed_precision=mixed_precision, cpu=device == "cpu")
     except ValueError as error:
         raise SettingError(
-            f"mixed_precision {settings.mixed_precision} cannot be had here",
+            f"mixed_precision {mixed_precision} cannot be had here",
             found=str(error),
             remedy="choose another, or start a fresh process if this one has trained with another before",
         ) from error
