@@ -112,11 +112,12 @@ def check_settings(checkpoint: Checkpoint, settings: Resumable, path: Path) -> N
         )
 
 
-def check_pictures(checkpoint: Checkpoint, fingerprint: str, path: Path) -> None:
-    """TrainingError unless the checkpoint was made with these pictures and captions, in this order."""
+def check_data(checkpoint: Checkpoint, fingerprint: str, path: Path) -> None:
+    """TrainingError unless the checkpoint was made with this data, such as these pictures in this order."""
     if checkpoint.fingerprint != fingerprint:
         raise TrainingError(
-            f"{path} was made with other pictures or captions", remedy="use the same ones or start anew"
+            f"{path} was made with other data, such as other pictures or captions",
+            remedy="use the same or start anew",
         )
 
 

@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator  # pyright: ignore[reportMissingTypeStubs]
 
 from lora_loom.pipelines.errors import CancelledError
-from lora_loom.pipelines.training.checkpoint import Checkpoint, check_pictures
+from lora_loom.pipelines.training.checkpoint import Checkpoint, check_data
 from lora_loom.pipelines.training.loop_settings import LoopSettings
 from lora_loom.pipelines.training.machine import agreed, interrupt_noted, mean_over_processes
 from lora_loom.pipelines.training.objective import Objective, Reached
@@ -64,7 +64,7 @@ def train(
     run = Run(objective, settings, accelerator)
     if checkpoint is not None:
         if folder is not None:
-            check_pictures(checkpoint, objective.fingerprint, folder.checkpoint)
+            check_data(checkpoint, objective.fingerprint, folder.checkpoint)
         run.restore(checkpoint)
     first, saved, begin = run.step, run.step if checkpoint is not None else -1, time.perf_counter()
     before = checkpoint.seconds if checkpoint is not None else 0.0

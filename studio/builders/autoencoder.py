@@ -10,6 +10,7 @@ on with the decoder alone, which leaves the latents, and so every model trained 
 
 import argparse
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from accelerate import Accelerator
 from diffusers import AutoencoderTiny
 from torch import Tensor
 
-from lora_loom.studio.builders import checkpoint
-from lora_loom.studio.builders.pace import Pace
+from lora_loom.pipelines.training.loop_settings import plateau
+from lora_loom.pipelines.training.objective import Objective, ParameterGroup, Passes, Reached
 from lora_loom.studio.builders.pictures import SIZE, base_scenes, draw, drawn_once
+from lora_loom.studio.builders.training import built, learning, settings_for, write_log
 
 LATENT_NOISE = 0.05
 PEAK = 2e-3  # learning rate
@@ -48,6 +50,12 @@ def crop(x: Tensor, size: int, rng: np.random.Generator) -> Tensor:
     """The same random window of `size` pixels from every picture."""
     top, left = rng.integers(0, x.shape[-1] - size + 1, 2)
     return x[..., top : top + size, left : left + size]
+
+
+def cropped(pictures: Tensor, batch: int, rng: np.random.Generator) -> Tensor:
+    """Half-size crops [b 3 h/2 w/2] in [-1, 1] of pictures uint8 [n 3 h w]."""
+    rows = torch.from_numpy(np.sort(rng.integers(len(pictures), size=batch))).to(pictures.device)
+    return crop(pictures[rows], pictures.shape[-1] // 2, rng).float() / 127.5 - 1
 
 
 def disguise(x: Tensor, rng: np.random.Generator) -> Tensor:
@@ -80,56 +88,41 @@ def psnr(vae: Any, pictures: np.ndarray) -> float:
     return float(psnr_of_each(vae, pictures).mean())
 
 
-def fit(
-    accelerator: Accelerator,
-    vae: Any,
-    pictures: Tensor,
-    fresh: np.ndarray,
-    pace: Pace,
-    batch: int,
-    path: Path,
-    log: checkpoint.Log,
-    peak: float = PEAK,
-) -> None:
-    """Train the parameters of `vae` that require gradients, or go on with it after an interruption.
+class AutoencoderObjective(Objective[Tensor]):
+    """The parameters of `vae` that require gradients learn to give pictures back.
 
-    `pictures` uint8 [n 3 h w] lie on the device.
+    `pictures` uint8 [n 3 h w] lie on the device, `fresh` uint8 [n h w 3] measure.
     """
-    learnt = [p for p in vae.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learnt, lr=peak, betas=(0.9, 0.99), weight_decay=0.0)
-    first, size, running, every = 0, pictures.shape[-1], 0.0, 250
-    if state := checkpoint.load(path):
-        vae.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
-    optimizer = accelerator.prepare(optimizer)
-    phase = "both" if len(learnt) == len(list(vae.parameters())) else "decoder"
-    for step, rate in pace.steps(first):
-        rng = np.random.default_rng((21, len(learnt), step))
-        rows = torch.from_numpy(np.sort(rng.integers(len(pictures), size=batch))).to(pictures.device)
-        x = crop(pictures[rows], size // 2, rng).to(accelerator.device).float() / 127.5 - 1
-        x = disguise(x, rng) if rng.random() < DISGUISED else x
-        x = x.contiguous(memory_format=torch.channels_last)
-        with accelerator.autocast():
-            z = vae.encode(x).latents
-            y = vae.decode(z + LATENT_NOISE * torch.randn_like(z)).sample.float()
-        error = y - x
-        loss = error.abs().mean() + 2 * error.square().mean() + 1e-4 * z.float().square().mean()
-        for group in optimizer.param_groups:
-            group["lr"] = peak * rate
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(learnt, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if (step + 1) % 10 == 0:
-            running = float(loss.detach()) if not running else 0.9 * running + 0.1 * float(loss.detach())
-        if (step + 1) % every == 0:
-            log.write(phase=phase, step=step + 1, pictures=(step + 1) * batch, loss=running, psnr=psnr(vae, fresh))
-            state = {"model": vae.state_dict(), "optimizer": optimizer.state_dict()}
-            checkpoint.save(path, step + 1, state)
-    if pace.last > first:
-        log.write(phase=phase, step=pace.last, pictures=pace.last * batch, loss=running, psnr=psnr(vae, fresh))
-        checkpoint.save(path, pace.last, {"model": vae.state_dict(), "optimizer": optimizer.state_dict()})
+
+    def __init__(self, vae: Any, pictures: Tensor, fresh: np.ndarray, batch: int, accelerator: Accelerator) -> None:
+        self._vae, self._pictures, self._fresh = vae, pictures, fresh
+        self._batch, self._accelerator = batch, accelerator
+        self._learnt = sum(value.requires_grad for value in vae.parameters())
+        self._phase = "both" if self._learnt == len(list(vae.parameters())) else "decoder"
+
+    def groups(self) -> Sequence[ParameterGroup]:
+        return [learning(self._vae, PEAK)]
+
+    def batches(self, passes: Passes) -> Iterator[Tensor]:
+        for number in passes.numbered:
+            rng = np.random.default_rng((21, self._learnt, number))
+            x = cropped(self._pictures, self._batch, rng)
+            x = disguise(x, rng) if rng.random() < DISGUISED else x
+            yield x.contiguous(memory_format=torch.channels_last)
+
+    def loss(self, batch: Tensor) -> Tensor:
+        with self._accelerator.autocast():
+            z = self._vae.encode(batch).latents
+            y = self._vae.decode(z + LATENT_NOISE * torch.randn_like(z)).sample.float()
+        error = y - batch
+        return error.abs().mean() + 2 * error.square().mean() + 1e-4 * z.float().square().mean()
+
+    def numbers(self, step: int) -> Mapping[str, float | str]:
+        quality = psnr(self._vae, self._fresh[:50])
+        return {"phase": self._phase, "pictures": step * self._batch, "psnr": quality}
+
+    def export(self, path: Path, at: Reached) -> None:
+        finish(self._vae, self._fresh, path, rescale=True)
 
 
 def options(description: str | None, *, steps: int, pictures: int) -> argparse.ArgumentParser:
@@ -180,15 +173,26 @@ def main() -> None:
     accelerator = Accelerator(mixed_precision=arguments.precision)
     pictures, fresh = material(arguments, accelerator.device)
     vae: Any = new_autoencoder().to(accelerator.device, memory_format=torch.channels_last)
-    log = checkpoint.Log(arguments.work / "autoencoder_log.jsonl")
-    pace = Pace(arguments.steps, arguments.seconds, warm_up=200, falling=0.9)
-    fit(accelerator, vae, pictures, fresh[:50], pace, arguments.batch, arguments.work / "autoencoder.ckpt", log)
+    phases = [("both", arguments.steps, arguments.seconds, 200)]
     if arguments.decoder_steps:
-        vae.encoder.requires_grad_(False)
-        path = arguments.work / "autoencoder_decoder.ckpt"
-        pace = Pace(arguments.decoder_steps, None, warm_up=100, falling=0.9)
-        fit(accelerator, vae, pictures, fresh[:50], pace, arguments.batch, path, log)
-    finish(vae, fresh, arguments.work, rescale=True)
+        phases.append(("decoder", arguments.decoder_steps, None, 100))
+    folders = [arguments.work / f"autoencoder_{name}.training" for name, *_ in phases]
+    for (name, steps, seconds, warm_up), folder in zip(phases, folders, strict=True):
+        vae.encoder.requires_grad_(name == "both")
+        objective = AutoencoderObjective(vae, pictures, fresh, arguments.batch, accelerator)
+        settings = settings_for(
+            plateau(warm_up, falling=0.9),
+            steps,
+            seconds,
+            {"phase": name, "pictures": len(pictures), "size": arguments.size, "batch": arguments.batch},
+            betas=(0.9, 0.99),
+            max_grad_norm=1.0,
+            log_every=250,
+            save_every=250,
+        )
+        done = built(objective, settings, accelerator, folder)
+    write_log(arguments.work / "autoencoder_log.jsonl", *folders)
+    objective.export(arguments.work, done.reached)
 
 
 if __name__ == "__main__":

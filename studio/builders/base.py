@@ -8,7 +8,7 @@ Latents and captions lie on the device. Needs the folder of `lora_loom.studio.bu
 
 import argparse
 import json
-import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from lora_loom.studio.builders import checkpoint
-from lora_loom.studio.builders.pace import Pace
+from lora_loom.pipelines.training.loop_settings import plateau
+from lora_loom.pipelines.training.objective import Objective, ParameterGroup, Passes, Reached
 from lora_loom.studio.builders.pictures import BASE_SEED, SIZE, captions, drawn_once
+from lora_loom.studio.builders.training import built, learning, settings_for, write_log
 from lora_loom.studio.pocket.tokenizer import new_tokenizer
 
 CAPTIONS = 6  # of each picture
@@ -145,6 +146,81 @@ def save_pipeline(model: Denoiser, average: EMAModel, vae: Any, tokenizer: Any, 
     average.restore(model.parameters())
 
 
+class BaseObjective(Objective[tuple[Tensor, Tensor]]):
+    """U-Net and text encoder learn the velocity of latents with their captions; what is kept is their moving average.
+
+    `latents` float16 [n c h w] and `ids` int16 [n CAPTIONS tokens] lie on the device.
+    """
+
+    def __init__(
+        self,
+        model: Denoiser,
+        latents: Tensor,
+        ids: Tensor,
+        vae: Any,
+        tokenizer: Any,
+        *,
+        batch: int,
+        peak: float,
+        accelerator: Accelerator,
+    ) -> None:
+        device = latents.device
+        self._model, self._latents, self._ids, self._vae, self._tokenizer = model, latents, ids, vae, tokenizer
+        self._batch, self._peak, self._accelerator = batch, peak, accelerator
+        self._average = EMAModel(
+            model.parameters(),
+            decay=0.999,
+            use_ema_warmup=True,
+            inv_gamma=1.0,
+            power=0.75,
+            foreach=device.type == "cuda",
+        )
+        self._average.to(device)
+        self._alphas = new_scheduler().alphas_cumprod.to(device)
+        self._central = central_weight(latents.shape[-1]).to(device)
+
+    def groups(self) -> Sequence[ParameterGroup]:
+        return [learning(self._model, self._peak)]
+
+    def batches(self, passes: Passes) -> Iterator[tuple[Tensor, Tensor]]:
+        """Clean latents [b c h w] and one caption of each as token ids [b t]."""
+        device = self._latents.device
+        for _ in passes.own:
+            rows = torch.randint(len(self._latents), (self._batch,), device=device)
+            clean = self._latents[rows].float()
+            yield clean, self._ids[rows, torch.randint(CAPTIONS, (self._batch,), device=device)].long()
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        clean, tokens = batch
+        noise = torch.randn_like(clean)
+        timesteps = torch.randint(0, len(self._alphas), (len(clean),), device=clean.device)
+        a, s = (x.sqrt()[timesteps, None, None, None] for x in (self._alphas, 1 - self._alphas))
+        with self._accelerator.autocast():
+            prediction = self._model(a * clean + s * noise, timesteps, tokens).float()
+        return (self._central * (prediction - (a * noise - s * clean)).square()).mean()
+
+    def updated(self) -> None:
+        self._average.step(self._model.parameters())
+
+    def numbers(self, step: int) -> Mapping[str, float | str]:
+        return {"pictures": step * self._batch}
+
+    def state(self) -> Mapping[str, Tensor]:
+        shadows = {f"average {index}": value for index, value in enumerate(self._average.shadow_params)}
+        return {**shadows, "averaged": torch.tensor(self._average.optimization_step)}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        for index, value in enumerate(self._average.shadow_params):
+            value.copy_(state[f"average {index}"])
+        self._average.optimization_step = int(state["averaged"])
+
+    def snapshot_name(self, step: int) -> str:
+        return "pipeline"
+
+    def export(self, path: Path, at: Reached) -> None:
+        save_pipeline(self._model, self._average, self._vae, self._tokenizer, path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder of the autoencoder run; all files go there")
@@ -179,58 +255,27 @@ def main() -> None:
     torch.backends.cudnn.benchmark = True
     model = begun(latents.shape[1], latents.shape[-1], tokenizer, arguments.start).to(device)
     cast("Any", model.unet).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=arguments.peak, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+    objective = BaseObjective(
+        model, latents, ids, vae, tokenizer, batch=arguments.batch, peak=arguments.peak, accelerator=accelerator
     )
-    average = EMAModel(
-        model.parameters(), decay=0.999, use_ema_warmup=True, inv_gamma=1.0, power=0.75, foreach=device.type == "cuda"
+    settings = settings_for(
+        plateau(warm_up=300, falling=0.35),
+        arguments.steps,
+        arguments.seconds,
+        {"pictures": len(latents), "batch": arguments.batch, "peak": arguments.peak},
+        betas=(0.9, 0.99),
+        weight_decay=0.01,
+        fused=True,
+        max_grad_norm=1.0,
+        log_every=50,
+        save_every=arguments.save_every,
     )
-    path, log = work / "base.ckpt", checkpoint.Log(work / "base_log.jsonl")
-    first = 0
-    if state := checkpoint.load(path):
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        average.load_state_dict(state["average"])
-        first = state["step"]
-    prepared, optimizer = accelerator.prepare(model, optimizer)
-    average.to(device)
-    alphas = new_scheduler().alphas_cumprod.to(device)
-    central = central_weight(latents.shape[-1]).to(device)
-    pace = Pace(arguments.steps, arguments.seconds, warm_up=300, falling=0.35)
-    running, started = 0.0, time.perf_counter()
-
-    def save(step: int) -> None:
-        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average.state_dict()}
-        checkpoint.save(path, step, state)
-        save_pipeline(model, average, vae, tokenizer, work / "base")
-
-    for step, rate in pace.steps(first):
-        rows = torch.randint(len(latents), (arguments.batch,), device=device)
-        clean = latents[rows].float()
-        tokens = ids[rows, torch.randint(CAPTIONS, (arguments.batch,), device=device)].long()
-        noise = torch.randn_like(clean)
-        timesteps = torch.randint(0, len(alphas), (len(rows),), device=device)
-        a, s = (x.sqrt()[timesteps, None, None, None] for x in (alphas, 1 - alphas))
-        with accelerator.autocast():
-            prediction = prepared(a * clean + s * noise, timesteps, tokens).float()
-        loss = (central * (prediction - (a * noise - s * clean)).square()).mean()
-        for group in optimizer.param_groups:
-            group["lr"] = arguments.peak * rate
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(prepared.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        average.step(model.parameters())
-        if (step + 1) % 50 == 0:
-            running = float(loss.detach()) if not running else 0.9 * running + 0.1 * float(loss.detach())
-            speed = (step + 1 - first) * arguments.batch / (time.perf_counter() - started)
-            log.write(step=step + 1, pictures=(step + 1) * arguments.batch, loss=running, pictures_per_second=speed)
-        if (step + 1) % arguments.save_every == 0:
-            save(step + 1)
-    save(pace.last)
+    done = built(objective, settings, accelerator, work / "base.training")
+    objective.export(work / "base", done.reached)
+    write_log(work / "base_log.jsonl", work / "base.training")
     parameters = {name: sum(p.numel() for p in module.parameters()) for name, module in model.named_children()}
     (work / "base.json").write_text(
-        json.dumps({"steps": pace.last, "batch": arguments.batch, "parameters": parameters})
+        json.dumps({"steps": done.reached.step, "batch": arguments.batch, "parameters": parameters})
     )
 
 

@@ -8,6 +8,7 @@ differences. It learns from the development judge's pictures and needs `DIR/vae`
 
 import argparse
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,16 +17,19 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from lora_loom.studio.builders import checkpoint
+from lora_loom.pipelines.training.loop_settings import cosine
+from lora_loom.pipelines.training.machine import accelerator_for
+from lora_loom.pipelines.training.objective import Objective, ParameterGroup, Passes, Reached
 from lora_loom.studio.builders.judge import DEVELOPMENT_POOL, HELD_OUT, HELD_OUT_POOL, RECIPES
 from lora_loom.studio.builders.labelled import VALUES, Labels, Pictures, Pool, labelled, processes, scene_of
 from lora_loom.studio.builders.round_trips import load_autoencoder, round_trip
 from lora_loom.studio.builders.sampling import best_device
-from lora_loom.studio.builders.training_clock import TrainingClock
+from lora_loom.studio.builders.training import buffers, built, learning, restore_buffers, settings_for
 from lora_loom.studio.builders.wear import worn
 from lora_loom.studio.pocket.encoder import CONFIG, FOLDER, WEIGHTS, PocketEncoder, encoder_tokens, new_model
 from lora_loom.studio.pocket.judge import CLASSES, resized
@@ -118,7 +122,65 @@ def ranks_first(encoder: PocketEncoder, pictures: Pictures, captions: list[str],
     return won
 
 
-def train(model: Any, work: Path, arguments: argparse.Namespace, log: checkpoint.Log) -> Any:
+class EncoderObjective(Objective[tuple[Tensor, Tensor]]):
+    """Pictures and captions as unit vectors that find each other; `rounds` are round trips of the first pictures."""
+
+    def __init__(
+        self,
+        model: Any,
+        config: dict[str, Any],
+        images: Tensor,
+        rounds: Tensor,
+        tokens: Tensor,
+        batch: int,
+        accelerator: Accelerator,
+    ) -> None:
+        self._model, self._config, self._accelerator = model, config, accelerator
+        self._images, self._rounds, self._tokens, self._batch = images, rounds, tokens, batch
+        size = model.visual.image_size
+        self._size = size[0] if isinstance(size, tuple) else size
+
+    def groups(self) -> Sequence[ParameterGroup]:
+        return [learning(self._model, PEAK)]
+
+    def batches(self, passes: Passes) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pictures x [b 3 s s] and their captions with foils [b 2 t]."""
+        device = self._images.device
+        for _ in passes.own:
+            chosen = torch.randint(len(self._images), (self._batch,), device=device)
+            trip = (chosen < len(self._rounds)) & (torch.rand(len(chosen), device=device) < 0.6)
+            rounds = self._rounds[chosen.clamp(max=len(self._rounds) - 1)]
+            x = torch.where(trip[:, None, None, None], rounds, self._images[chosen])
+            x = worn(resized(x.permute(0, 3, 1, 2).float() / 127.5 - 1, self._size))
+            yield x, self._tokens[chosen, torch.randint(VARIANTS, (len(chosen),), device=device)].long()
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        x, pair = batch
+        with self._accelerator.autocast():
+            seen = self._model.encode_image(x.contiguous(memory_format=torch.channels_last))
+            said = self._model.encode_text(pair.transpose(0, 1).flatten(0, 1))
+        seen, said = F.normalize(seen.float(), dim=-1), F.normalize(said.float(), dim=-1)
+        true, foil = said.chunk(2)
+        return contrastive_loss(seen, true, foil, self._model.logit_scale.exp())
+
+    def updated(self) -> None:
+        with torch.no_grad():
+            self._model.logit_scale.clamp_(0, LOGIT_SCALE_LIMIT)
+
+    def numbers(self, step: int) -> Mapping[str, float | str]:
+        return {"pictures": step * self._batch}
+
+    def state(self) -> Mapping[str, Tensor]:
+        return buffers(self._model)
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        restore_buffers(self._model, state)
+
+    def export(self, path: Path, at: Reached) -> None:
+        save(self._model, self._config, path)
+
+
+def train(model: Any, config: dict[str, Any], work: Path, arguments: argparse.Namespace) -> None:
     device = torch.device(arguments.device)
     pictures, labels = labelled(work, DEVELOPMENT_POOL, arguments.pictures, arguments.workers)
     rows = without_strangers(labels)
@@ -129,40 +191,22 @@ def train(model: Any, work: Path, arguments: argparse.Namespace, log: checkpoint
 
     torch.manual_seed(3)
     model = model.to(device, memory_format=torch.channels_last).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK, betas=(0.9, 0.98), weight_decay=0.05)
-    clock, path = TrainingClock(arguments.steps, arguments.seconds), work / "encoder.ckpt"
-    if state := checkpoint.load(path):
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        clock.step, clock.before = state["step"], state["elapsed"]
-    size = model.visual.image_size
-    size = size[0] if isinstance(size, tuple) else size
-    while clock.share() < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = clock.rate(PEAK, 150)
-        chosen = torch.randint(len(images), (arguments.batch,), device=device)
-        trip = (chosen < len(rounds)) & (torch.rand(len(chosen), device=device) < 0.6)
-        x = torch.where(trip[:, None, None, None], rounds[chosen.clamp(max=len(rounds) - 1)], images[chosen])
-        x = worn(resized(x.permute(0, 3, 1, 2).float() / 127.5 - 1, size))
-        pair = tokens[chosen, torch.randint(VARIANTS, (len(chosen),), device=device)].long()  # [b 2 t]
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            seen = model.encode_image(x.contiguous(memory_format=torch.channels_last))
-            said = model.encode_text(pair.transpose(0, 1).flatten(0, 1))
-        seen, said = F.normalize(seen.float(), dim=-1), F.normalize(said.float(), dim=-1)
-        true, foil = said.chunk(2)
-        loss = contrastive_loss(seen, true, foil, model.logit_scale.exp())
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            model.logit_scale.clamp_(0, LOGIT_SCALE_LIMIT)
-        clock.step += 1
-        if clock.step % 200 == 0 or clock.share() >= 1:
-            log.write(step=clock.step, pictures=clock.step * arguments.batch, loss=float(loss.detach()))
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "elapsed": clock.elapsed()}
-            checkpoint.save(path, clock.step, state)
-    return model.cpu().eval()
+    settings = settings_for(
+        cosine(150),
+        arguments.steps,
+        arguments.seconds,
+        {"pictures": len(images), "batch": arguments.batch},
+        betas=(0.9, 0.98),
+        weight_decay=0.05,
+        max_grad_norm=1.0,
+        log_every=200,
+        save_every=200,
+    )
+    precision, where = ("no", "cpu") if device.type == "cpu" else ("bf16", "auto")
+    with accelerator_for(precision, where) as accelerator:
+        objective = EncoderObjective(model, config, images, rounds, tokens, arguments.batch, accelerator)
+        built(objective, settings, accelerator, work / "encoder.training")
+    model.cpu().eval()
 
 
 def save(model: Any, config: dict[str, Any], folder: Path) -> None:
@@ -179,7 +223,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for pictures, checkpoint, log and result")
     parser.add_argument("--pictures", type=int, default=RECIPES["development"].pictures)
     parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--seconds", type=float, default=0.0, help="train for so long instead of for `--steps`")
+    parser.add_argument("--seconds", type=float, help="train for so long instead of for `--steps`")
     parser.add_argument("--batch", type=int, default=768)
     parser.add_argument("--workers", type=int, default=1, help="processes that draw")
     parser.add_argument("--device", default=best_device())
@@ -195,12 +239,12 @@ def main() -> None:
         return
     from lora_loom.studio.pocket.tokenizer import new_tokenizer
 
-    log = checkpoint.Log(work / "encoder_log.jsonl")
     config = configuration(len(new_tokenizer()))
-    model = train(new_model(config), work, arguments, log)
+    model = new_model(config)
+    train(model, config, work, arguments)
     encoder = PocketEncoder(model, config, "training", arguments.device)
     plain = [caption(scene_of(HELD_OUT_POOL, i)[0]) for i in range(len(fresh))]
-    log.write(first_of=RANKED, share=float(np.mean(ranks_first(encoder, fresh, plain))))
+    print(json.dumps({"first_of": RANKED, "share": float(np.mean(ranks_first(encoder, fresh, plain)))}))
     for folder in (work / "encoder", *((FOLDER,) if arguments.ship else ())):
         save(model, config, folder)
 

@@ -7,6 +7,8 @@ and decoded nonsense. `--prepare-only` draws the pictures and stops; the trainin
 """
 
 import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -14,13 +16,16 @@ from typing import Any, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
 from torch import Tensor, nn
 
-from lora_loom.studio.builders import checkpoint
+from lora_loom.pipelines.training.loop_settings import cosine
+from lora_loom.pipelines.training.machine import accelerator_for
+from lora_loom.pipelines.training.objective import Objective, ParameterGroup, Passes, Reached
 from lora_loom.studio.builders.labelled import Labels, Pictures, Pool, labelled
 from lora_loom.studio.builders.round_trips import load_autoencoder, round_trip, spoiled
 from lora_loom.studio.builders.sampling import best_device
-from lora_loom.studio.builders.training_clock import TrainingClock
+from lora_loom.studio.builders.training import buffers, built, learning, restore_buffers, settings_for
 from lora_loom.studio.builders.wear import ruined, worn
 from lora_loom.studio.pocket import base_path
 from lora_loom.studio.pocket.judge import CLASSES, FILES, JUDGED, Judge, JudgeSpec, resized
@@ -101,33 +106,58 @@ def material(recipe: Recipe, work: Path, workers: int, device: torch.device) -> 
     return Material(*on)
 
 
-def train(recipe: Recipe, data: Material, clock: TrainingClock, path: Path, log: checkpoint.Log) -> nn.Module:
-    """The recipe's network trained on `data`; goes on from the checkpoint in `path` when there is one."""
+class JudgeObjective(Objective[tuple[Tensor, Tensor]]):
+    """A network names every factor of a picture; the loss is the mean cross entropy over the factors."""
+
+    def __init__(self, recipe: Recipe, network: Any, data: Material, accelerator: Accelerator) -> None:
+        self._recipe, self._network, self._data, self._accelerator = recipe, network.train(), data, accelerator
+
+    def groups(self) -> Sequence[ParameterGroup]:
+        return [learning(self._network, self._recipe.peak)]
+
+    def batches(self, passes: Passes) -> Iterator[tuple[Tensor, Tensor]]:
+        for _ in passes.own:
+            yield self._data.batch(self._recipe.batch, self._recipe.spec.input_size, self._recipe.sealed)
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        x, y = batch
+        with self._accelerator.autocast():
+            logits = self._network(x.contiguous(memory_format=torch.channels_last))
+        return torch.stack([F.cross_entropy(logits[f].float(), y[:, i]) for i, f in enumerate(JUDGED)]).mean()
+
+    def numbers(self, step: int) -> Mapping[str, float | str]:
+        return {"pictures": step * self._recipe.batch}
+
+    def state(self) -> Mapping[str, Tensor]:
+        return buffers(self._network)
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        restore_buffers(self._network, state)
+
+    def export(self, path: Path, at: Reached) -> None:
+        Judge(self._network, self._recipe.spec).save(path)
+
+
+def train(
+    recipe: Recipe, data: Material, folder: Path, steps: int, seconds: float | None = None, from_step: int = 0
+) -> nn.Module:
+    """The recipe's network trained on `data`; goes on from the checkpoint in `folder` when there is one."""
     torch.manual_seed(recipe.seed)
     device = data.pictures.device
     network = cast("Any", recipe.spec.network()).to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.peak, betas=(0.9, 0.99), weight_decay=0.02)
-    if state := checkpoint.load(path):
-        network.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        clock.step, clock.before = state["step"], state["elapsed"]
-    network.train()
-    while clock.share() < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = clock.rate(recipe.peak)
-        x, y = data.batch(recipe.batch, recipe.spec.input_size, recipe.sealed)
-        with torch.autocast(device.type, torch.bfloat16):
-            logits = network(x.contiguous(memory_format=torch.channels_last))
-        loss = torch.stack([F.cross_entropy(logits[f].float(), y[:, i]) for i, f in enumerate(JUDGED)]).mean()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        clock.step += 1
-        if clock.step % recipe.save_every == 0 or clock.share() >= 1:
-            log.write(step=clock.step, pictures=clock.step * recipe.batch, loss=float(loss.detach()))
-            state = {"model": network.state_dict(), "optimizer": optimizer.state_dict(), "elapsed": clock.elapsed()}
-            checkpoint.save(path, clock.step, state)
+    settings = settings_for(
+        cosine(100, from_step / steps if seconds is None else 0.0),
+        steps,
+        seconds,
+        {"pool": recipe.pool.name, "pictures": len(data.pictures), "seed": recipe.seed},
+        betas=(0.9, 0.99),
+        weight_decay=0.02,
+        max_grad_norm=1.0,
+        log_every=recipe.save_every,
+        save_every=recipe.save_every,
+    )
+    with accelerator_for("bf16", "cpu" if device.type == "cpu" else "auto") as accelerator:
+        built(JudgeObjective(recipe, network, data, accelerator), settings, accelerator, folder)
     return network.eval()
 
 
@@ -157,7 +187,7 @@ def main(judge: str = "development") -> None:
     parser.add_argument("--judge", choices=tuple(RECIPES), default=judge)
     parser.add_argument("--pictures", type=int, help="training pictures")
     parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--seconds", type=float, default=0.0, help="train for so long instead of for `--steps`")
+    parser.add_argument("--seconds", type=float, help="train for so long instead of for `--steps`")
     parser.add_argument("--from-step", type=int, default=0, help="a checkpoint's step: the rate falls anew from there")
     parser.add_argument("--peak", type=float, help="learning rate")
     parser.add_argument("--batch", type=int)
@@ -184,13 +214,12 @@ def main(judge: str = "development") -> None:
         return
     device = torch.device(arguments.device)
     data = material(recipe, arguments.work, arguments.workers, device)
-    log = checkpoint.Log(arguments.work / f"{arguments.judge}_judge_log.jsonl")
-    path = arguments.work / f"{arguments.judge}_judge.ckpt"
-    clock = TrainingClock(arguments.steps, arguments.seconds, arguments.from_step)
-    trained = calibrated(Judge(train(recipe, data, clock, path, log), recipe.spec), *held_out)
+    folder = arguments.work / f"{arguments.judge}_judge.training"
+    network = train(recipe, data, folder, arguments.steps, arguments.seconds, arguments.from_step)
+    trained = calibrated(Judge(network, recipe.spec), *held_out)
     worn_rounds = round_trip(load_autoencoder(arguments.work, device, torch.bfloat16), held_out[0])
     for shift, pictures in (("fresh", held_out[0]), ("round trip", worn_rounds)):
-        log.write(step=clock.step, shift=shift, **accuracy(trained, pictures, held_out[1]))
+        print(json.dumps({"shift": shift, **accuracy(trained, pictures, held_out[1])}), flush=True)
     name = FILES[arguments.judge]
     trained.save(arguments.work / name)
     if arguments.ship:

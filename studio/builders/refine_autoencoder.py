@@ -10,7 +10,7 @@ identity. The squared error counts by its logarithm per picture, as PSNR does. W
 log behind the package's.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ from diffusers import AutoencoderTiny
 from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from torch import Tensor
 
-from lora_loom.studio.builders import checkpoint
-from lora_loom.studio.builders.autoencoder import crop, disguise, finish, material, options, psnr, to_tensor
-from lora_loom.studio.builders.pace import Pace
+from lora_loom.pipelines.training.loop_settings import LoopSettings, plateau
+from lora_loom.pipelines.training.objective import Objective, ParameterGroup, Passes, Reached
+from lora_loom.studio.builders.autoencoder import cropped, disguise, finish, material, options, psnr, to_tensor
 from lora_loom.studio.builders.ship import ship_autoencoder
+from lora_loom.studio.builders.training import built, learning, settings_for, write_log
 from lora_loom.studio.pocket import base_path
 
 DISGUISED = 0.15  # of the batches
@@ -32,15 +33,6 @@ OLD_SHARE = 0.25  # of a batch that is also decoded from the old latents
 LATENT_NOISE = 0.03  # the first training, with more of it, has made the decoder forgiving
 PEAK = 3e-4
 LEAST_ERROR = 2e-4  # squared, of values in [-1, 1]: an even surface must not outweigh all else
-
-
-def batches(pictures: Tensor, batch: int, pace: Pace, first: int) -> Iterator[tuple[int, float, Tensor]]:
-    """(step, share of the peak rate, crops [b 3 h/2 w/2] in [-1, 1]); a batch depends on its step alone."""
-    for step, rate in pace.steps(first):
-        rng = np.random.default_rng((23, step))
-        rows = torch.from_numpy(np.sort(rng.integers(len(pictures), size=batch))).to(pictures.device)
-        x = crop(pictures[rows], pictures.shape[-1] // 2, rng).float() / 127.5 - 1
-        yield step, rate, disguise(x, rng) if rng.random() < DISGUISED else x
 
 
 def grown(vae: Any, encoder_blocks: Sequence[int] | None, decoder_blocks: Sequence[int] | None) -> Any:
@@ -87,65 +79,67 @@ def drift(vae: Any, old: Any, pictures: np.ndarray) -> float:
     return float((after - before).square().mean().sqrt() / before.std())
 
 
-def refine(
-    accelerator: Accelerator,
-    vae: Any,
-    old: Any,
-    pictures: Tensor,
-    fresh: np.ndarray,
-    pace: Pace,
-    batch: int,
-    anchor: float,
-    path: Path,
-    log: checkpoint.Log,
-    every: int = 100,
-) -> None:
-    """Train `vae` on, near the latents of `old`; resumes from `path`. `pictures` uint8 [n 3 h w] lie on the device."""
-    with torch.no_grad():
-        spread = float(old.encode(to_tensor(fresh).to(accelerator.device)).latents.var())
-    optimizer: Any = torch.optim.AdamW(vae.parameters(), lr=PEAK, betas=(0.9, 0.99), weight_decay=0.0)
-    first, running = 0, 0.0
-    if state := checkpoint.load(path):
-        vae.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
-    optimizer = accelerator.prepare(optimizer)
+class RefinementObjective(Objective[Tensor]):
+    """`vae` learns on, near the latents of `old`. `pictures` uint8 [n 3 h w] lie on the device, `fresh` measure."""
 
-    def keep(step: int) -> None:
-        log.write(
-            phase="refined",
-            step=step,
-            pictures=step * batch,
-            loss=running,
-            psnr=psnr(vae, fresh),
-            drift=drift(vae, old, fresh),
-        )
-        checkpoint.save(path, step, {"model": vae.state_dict(), "optimizer": optimizer.state_dict()})
+    def __init__(
+        self,
+        vae: Any,
+        old: Any,
+        pictures: Tensor,
+        fresh: np.ndarray,
+        batch: int,
+        anchor: float,
+        accelerator: Accelerator,
+    ) -> None:
+        self._vae, self._old, self._pictures, self._fresh = vae, old, pictures, fresh
+        self._batch, self._anchor, self._accelerator = batch, anchor, accelerator
+        with torch.no_grad():
+            self._spread = float(old.encode(to_tensor(fresh[:50]).to(accelerator.device)).latents.var())
 
-    for step, rate, crops in batches(pictures, batch, pace, first):
-        x = crops.to(accelerator.device).contiguous(memory_format=torch.channels_last)
-        both = max(1, round(batch * OLD_SHARE))
-        with accelerator.autocast():
+    def groups(self) -> Sequence[ParameterGroup]:
+        return [learning(self._vae, PEAK)]
+
+    def batches(self, passes: Passes) -> Iterator[Tensor]:
+        for number in passes.numbered:
+            rng = np.random.default_rng((23, number))
+            x = cropped(self._pictures, self._batch, rng)
+            x = disguise(x, rng) if rng.random() < DISGUISED else x
+            yield x.contiguous(memory_format=torch.channels_last)
+
+    def loss(self, batch: Tensor) -> Tensor:
+        both = max(1, round(self._batch * OLD_SHARE))
+        with self._accelerator.autocast():
             with torch.no_grad():
-                before = old.encode(x).latents
-            z = vae.encode(x).latents
+                before = self._old.encode(batch).latents
+            z = self._vae.encode(batch).latents
             inputs = torch.cat((z, before[:both]))
-            y = vae.decode(inputs + LATENT_NOISE * torch.randn_like(inputs)).sample.float()
-        error = y - torch.cat((x, x[:both]))
-        apart = (z.float() - before.float()).square().mean() / spread
+            y = self._vae.decode(inputs + LATENT_NOISE * torch.randn_like(inputs)).sample.float()
+        error = y - torch.cat((batch, batch[:both]))
+        apart = (z.float() - before.float()).square().mean() / self._spread
         squared = error.square().mean((1, 2, 3))
-        loss = 0.15 * error.abs().mean() + 0.025 * (squared + LEAST_ERROR).log().mean() + anchor * apart
-        for group in optimizer.param_groups:
-            group["lr"] = PEAK * rate
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(vae.parameters(), 0.3)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        running = 0.98 * running + 0.02 * float(loss.detach()) if running else float(loss.detach())
-        if (step + 1) % every == 0:
-            keep(step + 1)
-    if pace.last > first and pace.last % every:
-        keep(pace.last)
+        return 0.15 * error.abs().mean() + 0.025 * (squared + LEAST_ERROR).log().mean() + self._anchor * apart
+
+    def numbers(self, step: int) -> Mapping[str, float | str]:
+        quality, apart = psnr(self._vae, self._fresh[:50]), drift(self._vae, self._old, self._fresh[:50])
+        return {"phase": "refined", "pictures": step * self._batch, "psnr": quality, "drift": apart}
+
+    def export(self, path: Path, at: Reached) -> None:
+        finish(self._vae, self._fresh, path, rescale=False)  # the scaling factor stays: the models know it
+
+
+def refinement(steps: int, seconds: float | None, recorded: Mapping[str, Any], every: int = 100) -> LoopSettings:
+    """The loop of a refinement, which begins at once and slows down all the time."""
+    return settings_for(
+        plateau(warm_up=50, falling=1.0),
+        steps,
+        seconds,
+        recorded,
+        betas=(0.9, 0.99),
+        max_grad_norm=0.3,
+        log_every=every,
+        save_every=every,
+    )
 
 
 def main() -> None:
@@ -168,11 +162,12 @@ def main() -> None:
     old = old.to(accelerator.device, memory_format=torch.channels_last).eval().requires_grad_(False)
     vae = grown(vae, arguments.encoder_blocks, arguments.decoder_blocks)
     vae = vae.to(accelerator.device, memory_format=torch.channels_last).train()
-    log = checkpoint.Log(work / "autoencoder_log.jsonl")
-    pace = Pace(arguments.steps, arguments.seconds, warm_up=50, falling=1.0)
-    path = work / "autoencoder_refined.ckpt"
-    refine(accelerator, vae, old, pictures, fresh[:50], pace, arguments.batch, arguments.anchor, path, log)
-    finish(vae, fresh, work, rescale=False)  # the scaling factor stays: the models know it
+    objective = RefinementObjective(vae, old, pictures, fresh, arguments.batch, arguments.anchor, accelerator)
+    recorded = {"pictures": len(pictures), "batch": arguments.batch, "anchor": arguments.anchor}
+    folder = work / "autoencoder_refined.training"
+    done = built(objective, refinement(arguments.steps, arguments.seconds, recorded), accelerator, folder)
+    write_log(work / "autoencoder_log.jsonl", folder)
+    objective.export(work, done.reached)
     if arguments.ship:
         ship_autoencoder(work / "vae", base_path() / "vae")
         with (base_path() / "autoencoder_log.jsonl").open("a") as shipped:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lora_loom.pipelines.errors import CancelledError, OutputError, SettingError
+from lora_loom.pipelines.errors import SettingError
 from lora_loom.pipelines.training.gate_settings import GateTraining
-from lora_loom.studio.cli.output import AsJson, plain, print_error, print_json
-from lora_loom.studio.cli.training_progress import INTERRUPTED, shown_progress
+from lora_loom.studio.cli.output import AsJson, plain, print_json
+from lora_loom.studio.cli.training_progress import check_free, shown_progress
 
 if TYPE_CHECKING:
     from lora_loom.pipelines.training.gate_data import GateItem
+    from lora_loom.pipelines.training.loop import TrainingStep
     from lora_loom.studio.library.card import AdapterCard
 
 
@@ -45,31 +46,18 @@ def gate(
     imitates a slower method at the pictures of --data, whatever they show.
     """
     chosen = GateTraining(**settings)
-    stopped = out.with_suffix(".training") / "latest.checkpoint"
-    if not (resume or overwrite) and (out.exists() or stopped.exists()):
-        raise OutputError(
-            f"{out if out.exists() else stopped} exists", remedy="Choose another name, --resume, or --overwrite"
-        )
+    check_free(out, resume=resume, overwrite=overwrite)
     cards = _cards(adapters or [], base, library)
     items = _items(cards, chosen, data, count, base)
     from lora_loom.pipelines.training.gate import train_gate
 
-    done = 0
-    try:
-        with shown_progress(chosen.steps) as show:
+    files = {name: card.path for name, card in cards.items()}
+    with shown_progress(chosen.steps, as_json=as_json) as show:
 
-            def count_step(step: Any) -> None:
-                nonlocal done
-                done = step.step
-                show(step)
+        def on_step(step: TrainingStep) -> None:
+            show(step.step, step.loss)
 
-            files = {name: card.path for name, card in cards.items()}
-            result = train_gate(chosen, files, items, base, out, on_step=count_step, resume=resume)
-    except KeyboardInterrupt:
-        saved = "It is saved; --resume goes on" if done else "Nothing was trained yet"
-        error = CancelledError(f"the training was stopped after step {done} of {chosen.steps}", remedy=saved)
-        print_error(error, as_json=as_json)
-        raise typer.Exit(INTERRUPTED) from None
+        result = train_gate(chosen, files, items, base, out, on_step=on_step, resume=resume)
     if as_json:
         print_json(result.to_dict())
         return

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lora_loom.pipelines.errors import CancelledError, OutputError, SettingError, TrainingError
+from lora_loom.pipelines.errors import SettingError, TrainingError
 from lora_loom.pipelines.training.gate_settings import GateTraining
 from lora_loom.pipelines.training.settings import LoraDescription, LoraTraining
 from lora_loom.studio.cli.gate_training import gate
-from lora_loom.studio.cli.output import AsJson, plain, print_error, print_json
+from lora_loom.studio.cli.output import AsJson, plain, print_json
 from lora_loom.studio.cli.train_slider import slider
 from lora_loom.studio.cli.training_flags import with_training_flags
-from lora_loom.studio.cli.training_progress import INTERRUPTED, shown_progress
+from lora_loom.studio.cli.training_progress import check_free, shown_progress
 
 if TYPE_CHECKING:
-    from lora_loom.pipelines.training.lora import TrainingStep
+    from lora_loom.pipelines.training.loop import TrainingStep
 
 # What teaches the small pocket base a concept; for larger bases the defaults of LoraTraining are the usual ones.
 CONCEPT_SETTINGS: Mapping[str, Any] = {
@@ -67,7 +67,7 @@ def lora(
     about = LoraDescription(title, category, description, tuple(tag or ()), author, licence, preferred_weight)
     if (data is None) == (not concept):
         raise TrainingError("there is not one thing to train on", expected="either --data FOLDER or --concept NAME")
-    _check_free(out, resume=resume, overwrite=overwrite)
+    check_free(out, resume=resume, overwrite=overwrite)
     if concept:
         about, settings = _described(concept, about), {**CONCEPT_SETTINGS, "trigger": concept, **settings}
     chosen = LoraTraining(**settings)
@@ -75,21 +75,12 @@ def lora(
     from lora_loom.pipelines.training.lora import train_lora
 
     items: Iterable[Any] = read_folder(data, default_caption=caption) if data else _drawn(concept, count, chosen.seed)
-    done = 0
+    with shown_progress(chosen.steps, as_json=as_json) as show:
 
-    def count_step(step: TrainingStep) -> None:
-        nonlocal done
-        done = step.step
-        show(step)
+        def on_step(step: TrainingStep) -> None:
+            show(step.step, step.loss)
 
-    try:
-        with shown_progress(chosen.steps) as show:
-            result = train_lora(chosen, items, base, out, about=about, on_step=count_step, resume=resume, start=start)
-    except KeyboardInterrupt:
-        saved = "It is saved; --resume goes on" if done else "Nothing was trained yet"
-        stopped = CancelledError(f"the training was stopped after step {done} of {chosen.steps}", remedy=saved)
-        print_error(stopped, as_json=as_json)
-        raise typer.Exit(INTERRUPTED) from None
+        result = train_lora(chosen, items, base, out, about=about, on_step=on_step, resume=resume, start=start)
     if as_json:
         print_json(result.to_dict())
         return
@@ -97,19 +88,6 @@ def lora(
     typer.echo(f"{result.steps} steps, {result.seconds:.0f} s, loss {result.final_loss:.4f}")
     if result.overlong_captions:
         typer.echo(f"{result.overlong_captions} captions are longer than this base reads; their ends were not used")
-
-
-def _check_free(out: Path, *, resume: bool, overwrite: bool) -> None:
-    """Raise OutputError where a LoRA or a stopped run would be lost."""
-    stopped = out.with_suffix(".training") / "latest.checkpoint"
-    if resume or overwrite:
-        return
-    if out.exists():
-        raise OutputError(f"{out} exists", remedy="Choose another name, train it longer with --resume, or --overwrite")
-    if stopped.exists():
-        raise OutputError(
-            f"{stopped} holds a stopped run", remedy="Go on with --resume, or start anew with --overwrite"
-        )
 
 
 def _described(name: str, about: LoraDescription) -> LoraDescription:

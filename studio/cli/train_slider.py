@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from lora_loom.pipelines.errors import OutputError
 from lora_loom.studio.cli.calibrate import prompts_for
 from lora_loom.studio.cli.output import AsJson, plain, print_json
+from lora_loom.studio.cli.training_progress import check_free, run_folder, shown_progress
 
 
 def slider(
@@ -29,32 +28,47 @@ def slider(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     base: Annotated[str, typer.Option(help="Base model: a name, hub id, folder or file.")] = "pocket",
     library: Annotated[list[Path] | None, typer.Option(help="A folder of LoRAs; repeatable.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    save_every: Annotated[int, typer.Option(min=0, help="Steps between two checkpoints; 0 only when stopped.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run of the same settings.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that are there, or a stopped run.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Teach a LoRA's ranks to follow a slider evenly. The method lion uses it; other tools see the plain LoRA."""
+    """Teach a LoRA's ranks to follow a slider evenly. The method lion uses it; other tools see the plain LoRA.
+
+    The losses are in NAME.training, where Ctrl-C leaves what --resume goes on with.
+    """
     from lora_loom.pipelines.adapters.load import BaseTarget, load_adapter
     from lora_loom.pipelines.adapters.write import save_adapter
     from lora_loom.pipelines.training.slider import train_slider
-    from lora_loom.pipelines.weight_space.rank_slider import HEADER_KEY
+    from lora_loom.pipelines.training.slider_objective import kept_metadata, save_with_slider
     from lora_loom.studio.library.adapter_library import AdapterLibrary
     from lora_loom.studio.session import Studio, library_roots
 
     files = {s: out.with_stem(f"{out.stem}-at-{s:g}") for s in at or []}
-    _check_free([out, *files.values()], overwrite=overwrite)
+    _check_free([out, *files.values()], resume=resume, overwrite=overwrite)
     studio = Studio(base, AdapterLibrary(library_roots(library or [])))
     card = studio.library.find(lora)
     adapter = load_adapter(card.path, name=card.name, target=BaseTarget.from_pipeline(studio.pipeline))
     adapter.check_additive()
     asked = prompts_for(card, prompt or [], pictures, base)
-    with _progress(steps) as shown:
+    with shown_progress(steps, as_json=as_json) as show:
         trained = train_slider(
-            studio.pipeline, adapter, asked, steps=steps, learning_rate=learning_rate, seed=seed, on_step=shown
+            studio.pipeline,
+            adapter,
+            asked,
+            steps=steps,
+            learning_rate=learning_rate,
+            seed=seed,
+            on_step=show,
+            resume=resume,
+            run_folder=run_folder(out),
+            save_every=save_every,
         )
-    kept = {key: value for key, value in adapter.metadata.items() if key.startswith("modelspec.") and "hash" not in key}
-    save_adapter(trained.adapter, out, metadata={**kept, HEADER_KEY: trained.slider.to_header()})
+    save_with_slider(trained.adapter, trained.slider, out)
     for s, file in files.items():
-        save_adapter(trained.slider.applied(trained.adapter, s), file, metadata=kept)
+        save_adapter(trained.slider.applied(trained.adapter, s), file, metadata=kept_metadata(adapter))
     if as_json:
         written = [str(path) for path in (out, *files.values())]
         print_json({"paths": written, "error_of_strength": trained.plain, "error_of_slider": trained.error})
@@ -64,22 +78,8 @@ def slider(
         typer.echo(plain(str(file)))
 
 
-def _check_free(files: list[Path], *, overwrite: bool) -> None:
+def _check_free(files: list[Path], *, resume: bool, overwrite: bool) -> None:
     for file in files:
         if file.suffix != ".safetensors":
             raise OutputError("the LoRA needs a file name", expected="one ending in .safetensors", found=str(file))
-        if file.exists() and not overwrite:
-            raise OutputError(f"{file} exists", remedy="Choose another name, or --overwrite")
-
-
-@contextlib.contextmanager
-def _progress(steps: int) -> Any:
-    from tqdm import tqdm
-
-    with tqdm(total=steps, file=sys.stderr, disable=None, unit="step") as bar:
-
-        def show(step: int, loss: float) -> None:
-            bar.set_postfix(loss=f"{loss:.5f}", refresh=False)
-            bar.update(step - bar.n)
-
-        yield show
+        check_free(file, resume=resume, overwrite=overwrite)

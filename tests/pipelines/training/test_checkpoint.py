@@ -8,7 +8,7 @@ import torch
 from lora_loom.pipelines.errors import TrainingError
 from lora_loom.pipelines.training.checkpoint import (
     Checkpoint,
-    check_pictures,
+    check_data,
     check_settings,
     load_checkpoint,
     save_checkpoint,
@@ -80,6 +80,6 @@ def test_a_checkpoint_past_the_end_is_refused(tmp_path):
 
 
 def test_other_pictures_are_refused(tmp_path):
-    check_pictures(checkpoint(), "abc", tmp_path)
+    check_data(checkpoint(), "abc", tmp_path)
     with pytest.raises(TrainingError, match="other pictures or captions"):
-        check_pictures(checkpoint(), "abd", tmp_path)
+        check_data(checkpoint(), "abd", tmp_path)

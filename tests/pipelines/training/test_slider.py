@@ -1,13 +1,14 @@
 """Training a slider: closer to the teacher than plain strength, exact at its ends, and a pipeline left as it was."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
 
 from lora_loom.pipelines.adapters.load import load_adapter
 from lora_loom.pipelines.adapters.target import BaseTarget
-from lora_loom.pipelines.errors import TrainingError
+from lora_loom.pipelines.errors import CancelledError, TrainingError
 from lora_loom.pipelines.training.slider import train_slider
 
 PROMPTS = ["a fox", "a bear", "a fox in a forest", "a red fox"]
@@ -63,10 +64,34 @@ def test_the_same_seed_trains_the_same_slider(fox):
     assert all(torch.equal(gates, again.slider.gates[path]) for path, gates in first.slider.gates.items())
 
 
+def test_a_stopped_training_goes_on_to_the_same_bits(fox, tmp_path):
+    whole, asked, steps = train(fox, steps=6, run_folder=tmp_path / "whole"), [], []
+    how = {"steps": 6, "run_folder": tmp_path / "parts", "on_step": lambda step, loss: steps.append(step)}
+    with pytest.raises(CancelledError, match="after step 2 of 6"):
+        train(fox, cancelled=lambda: asked.append(0) or len(asked) == 2, **how)
+    parts = train(fox, resume=True, **how)
+    assert steps == [1, 2, 3, 4, 5, 6]
+    assert (parts.plain, parts.error) == (whole.plain, whole.error)
+    assert all(torch.equal(gates, parts.slider.gates[path]) for path, gates in whole.slider.gates.items())
+    losses = [
+        [json.loads(line)["loss"] for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("whole", "parts")
+    ]
+    assert losses[0] == losses[1]
+    with pytest.raises(TrainingError, match=r"other settings.*learning_rate: 0.01 then, 0.02 now"):
+        train(fox, resume=True, learning_rate=0.02, **how)
+    pipe, adapter = fox
+    louder = dataclasses.replace(adapter, denoiser={path: of.scaled(2.0) for path, of in adapter.denoiser.items()})
+    with pytest.raises(TrainingError, match="other"):
+        train((pipe, louder), resume=True, **how)
+
+
 def test_what_cannot_be_trained_is_said(fox):
     pipe, adapter = fox
     with pytest.raises(TrainingError, match="no part on the denoiser"):
         train_slider(pipe, dataclasses.replace(adapter, denoiser={}), PROMPTS)
+    with pytest.raises(TrainingError, match="nothing to resume"):
+        train_slider(pipe, adapter, PROMPTS, resume=True)
     silent = {path: of.scaled(0.0) for path, of in adapter.denoiser.items()}
     with pytest.raises(TrainingError, match="changes nothing"):
         train_slider(pipe, dataclasses.replace(adapter, denoiser=silent), PROMPTS, num_inference_steps=2)

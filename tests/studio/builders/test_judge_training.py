@@ -1,14 +1,13 @@
 """A judge learns from a batch that is composed as it says, and its file describes it."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from lora_loom.studio.builders.checkpoint import Log
 from lora_loom.studio.builders.judge import RECIPES, Material, Recipe, calibrated, train
 from lora_loom.studio.builders.labelled import Pool, labelled
-from lora_loom.studio.builders.training_clock import TrainingClock
 from lora_loom.studio.pocket.judge import CLASSES, JUDGED, Judge, JudgeSpec
 
 POOL = Pool("tiny", 3, 32)
@@ -30,11 +29,12 @@ def test_a_batch_holds_true_pictures_and_nothing_known(tmp_path: Path) -> None:
 
 def test_it_learns_resumes_and_its_file_describes_it(tmp_path: Path) -> None:
     recipe = Recipe(POOL, 40, SPEC, seed=0, peak=3e-3, batch=24)
-    data, path, log = _material(tmp_path), tmp_path / "judge.ckpt", Log(tmp_path / "log.jsonl")
-    network = train(recipe, data, TrainingClock(30), path, log)
-    lines = (tmp_path / "log.jsonl").read_text().splitlines()
-    again = train(recipe, data, TrainingClock(30), path, log)  # nothing left to do
-    assert (tmp_path / "log.jsonl").read_text().splitlines() == lines
+    data, folder = _material(tmp_path), tmp_path / "judge.training"
+    network = train(recipe, data, folder, 30)
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    again = train(recipe, data, folder, 30)  # nothing left to do
+    assert (folder / "metrics.jsonl").read_text().splitlines() == lines
+    assert [json.loads(line)["pictures"] for line in lines] == [30 * 24]
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
 
     pictures, labels = labelled(tmp_path, POOL, 40)

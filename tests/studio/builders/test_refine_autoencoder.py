@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 
-from lora_loom.studio.builders import checkpoint
+from lora_loom.pipelines.training.machine import accelerator_for
 from lora_loom.studio.builders.autoencoder import finish, new_autoencoder, psnr
-from lora_loom.studio.builders.pace import Pace
-from lora_loom.studio.builders.refine_autoencoder import drift, grown, refine
+from lora_loom.studio.builders.refine_autoencoder import RefinementObjective, drift, grown, refinement
+from lora_loom.studio.builders.training import built
 
 
 @pytest.fixture
@@ -25,9 +24,10 @@ def refined(pictures: np.ndarray, steps: int, anchor: float, path: Path):
     old = new_autoencoder(8, 8, 4)
     old.load_state_dict(vae.state_dict())
     shown = torch.from_numpy(pictures).permute(0, 3, 1, 2)
-    log = checkpoint.Log(path / "log.jsonl")
-    pace = Pace(steps, warm_up=1, falling=1.0)
-    refine(Accelerator(cpu=True), vae, old, shown, pictures, pace, 4, anchor, path / "run.ckpt", log, every=10)
+    settings = refinement(steps, None, {"anchor": anchor}, every=10)
+    with accelerator_for("no", "cpu") as accelerator:
+        objective = RefinementObjective(vae, old, shown, pictures, 4, anchor, accelerator)
+        built(objective, settings, accelerator, path)
     return vae, old
 
 
@@ -42,7 +42,7 @@ def test_it_gets_better_and_a_strong_anchor_holds_the_latents(pictures: np.ndarr
 def test_an_interrupted_run_goes_on(pictures: np.ndarray, tmp_path: Path) -> None:
     refined(pictures, 10, 0.1, tmp_path)
     refined(pictures, 20, 0.1, tmp_path)
-    log = (tmp_path / "log.jsonl").read_text()
+    log = (tmp_path / "metrics.jsonl").read_text()
     assert log.count('"step": 10,') == 1
     assert log.count('"step": 20,') == 1
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from lora_loom.studio.cli import train
+from lora_loom.studio.cli import training_progress
 from lora_loom.studio.cli.application import build
 from lora_loom.studio.library.adapter_library import AdapterLibrary
 
@@ -81,7 +81,7 @@ def test_ctrl_c_says_how_to_go_on(loom, folder, tiny_pocket, monkeypatch):
 
     monkeypatch.setattr("lora_loom.pipelines.training.lora.train_lora", stopped)
     result = loom("--data", folder, "--base", tiny_pocket, "--out", "x.safetensors", *QUICK, "--json")
-    assert result.exit_code == train.INTERRUPTED
+    assert result.exit_code == training_progress.INTERRUPTED
     error = json.loads(result.stdout)["error"]
     assert error["what"] == "the training was stopped after step 1 of 2"
     assert "--resume" in error["remedy"]
