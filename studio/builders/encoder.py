@@ -240,6 +240,7 @@ def main() -> None:
     from lora_loom.studio.pocket.tokenizer import new_tokenizer
 
     config = configuration(len(new_tokenizer()))
+    torch.manual_seed(2)
     model = new_model(config)
     train(model, config, work, arguments)
     encoder = PocketEncoder(model, config, "training", arguments.device)
