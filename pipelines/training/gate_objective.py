@@ -72,16 +72,15 @@ class GateObjective(Objective[list[SetBatch]]):
 
     def loss(self, batch: list[SetBatch]) -> Tensor:
         """Mean squared error of the gated prediction over all rows of the sets, a scalar in float32."""
-        sets = batch
-        latents, noise = (torch.cat([getattr(each, name) for each in sets]) for name in ("latents", "noise"))
-        timesteps = torch.cat([each.timesteps for each in sets])
+        latents, noise = (torch.cat([getattr(each, name) for each in batch]) for name in ("latents", "noise"))
+        timesteps = torch.cat([each.timesteps for each in batch])
         noisy = self._scheduler.add_noise(latents, noise, cast("torch.IntTensor", timesteps))
         if self._settings.objective == "pictures":
             target = prediction_target(self._scheduler, latents, noise, timesteps)
         else:
-            parts = torch.split(noisy, [len(each.latents) for each in sets])
-            target = torch.cat([self._taught(each, part) for each, part in zip(sets, parts, strict=True)])
-        return (self._gated(sets, noisy, timesteps).float() - target.float()).square().mean()
+            parts = torch.split(noisy, [len(each.latents) for each in batch])
+            target = torch.cat([self._taught(each, part) for each, part in zip(batch, parts, strict=True)])
+        return (self._gated(batch, noisy, timesteps).float() - target.float()).square().mean()
 
     def export(self, path: Path, at: Reached) -> None:
         settings = self._settings

@@ -59,7 +59,7 @@ class Objective(ABC, Generic[Batch]):
 
     @abstractmethod
     def groups(self) -> Sequence[ParameterGroup]:
-        """What learns, and how fast. Called once."""
+        """What learns, and how fast; the same parameters whenever it is asked."""
 
     @abstractmethod
     def batches(self, passes: Passes) -> Iterator[Batch]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from torch import Tensor, nn
 from lora_loom.pipelines.adapters.factors import Adapter
 from lora_loom.pipelines.adapters.load import BaseTarget, load_adapter
 from lora_loom.pipelines.adapters.write import save_adapter
-from lora_loom.pipelines.atomic_file import atomic_file
 from lora_loom.pipelines.errors import TrainingError
 from lora_loom.pipelines.training.attach import attached_lora, lora_parameters, lora_tensors
 from lora_loom.pipelines.training.data import TrainingData
@@ -24,6 +22,7 @@ from lora_loom.pipelines.training.load_check import check_file, probe
 from lora_loom.pipelines.training.machine import seeded
 from lora_loom.pipelines.training.metadata import TrainingFacts, sidecar, training_metadata
 from lora_loom.pipelines.training.prediction import training_scheduler
+from lora_loom.pipelines.training.run_folder import write_json, write_png
 from lora_loom.pipelines.training.settings import FileType, LoraDescription, LoraTraining
 
 DTYPES: dict[FileType, torch.dtype] = {
@@ -115,15 +114,3 @@ class LoraWriter:
                 found=broken[0],
                 remedy="lower the learning rate, or write float32",
             )
-
-
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write JSON whole or not at all."""
-    with atomic_file(path) as file:
-        file.write(json.dumps(data, indent=2, ensure_ascii=False).encode() + b"\n")
-
-
-def write_png(path: Path, picture: Image.Image) -> None:
-    """Write a PNG whole or not at all."""
-    with atomic_file(path) as file:
-        picture.save(file, format="PNG")

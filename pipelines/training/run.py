@@ -46,6 +46,7 @@ class Run:
         self._adamw = _adamw(groups, settings)
         self._optimiser = cast("torch.optim.Optimizer", accelerator.prepare(self._adamw))  # pyright: ignore[reportUnknownMemberType]
         accelerator.gradient_accumulation_steps = settings.accumulation
+        accelerator.step = 0  # another training, stopped within an update, may have left its count of passes
 
     @property
     def reached(self) -> Reached:

@@ -17,7 +17,6 @@ from lora_loom.pipelines.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from lora_loom.pipelines.training.product import write_json, write_png
 
 
 class RunFolder:
@@ -67,3 +66,15 @@ def _step_of(line: str) -> float:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return float("inf")
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write JSON whole or not at all."""
+    with atomic_file(path) as file:
+        file.write(json.dumps(data, indent=2, ensure_ascii=False).encode() + b"\n")
+
+
+def write_png(path: Path, picture: Image.Image) -> None:
+    """Write a PNG whole or not at all."""
+    with atomic_file(path) as file:
+        picture.save(file, format="PNG")
