@@ -31,7 +31,7 @@ from lora_loom.studio.library.adapter_library import AdapterLibrary
 from lora_loom.studio.library.card import AdapterCard, FileKey
 from lora_loom.studio.records.record import GenerationRecord, save_png
 from lora_loom.studio.versions import package_versions
-from lora_loom.studio.words import UnknownWord, Vocabulary
+from lora_loom.studio.words import Vocabulary
 
 if TYPE_CHECKING:
     import torch
@@ -231,10 +231,6 @@ class Studio:
         for difference in self.differences(record):
             raise difference
         return self._generate(record.request, on_step, cancelled, save=save)  # nothing is proposed anew
-
-    def unknown_words(self, prompt: str) -> list[UnknownWord]:
-        """The words of the prompt that the base model's tokenizer cannot read, each with close ones it can."""
-        return self.vocabulary.unknown(prompt)
 
     @property
     def vocabulary(self) -> Vocabulary:

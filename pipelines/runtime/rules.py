@@ -96,11 +96,6 @@ class LayerSite:
         """y with what the DoRAs of the layer add to the base's own weight under their gates; y itself without any."""
         return self.layer.regained(x, y, self.update, mask) if self.update.gains else y
 
-    def contribution(self, name: str, h: Tensor) -> Tensor:
-        """y_k = B_k h_k of one adapter, in the shape of the layer's output."""
-        its = self.slices[self.names.index(name)]
-        return self.layer.product(h[:, its] if self.kind == "conv" else h[..., its], self.up[its])
-
 
 class LayerRule:
     """A rule for every layer that an open adapter touches, in force for the run of a plan that carries it.

@@ -28,13 +28,9 @@ def pixel_hash(pixels: NDArray[np.uint8]) -> str:
 
 
 class FeatureCache:
-    """One SQLite file that several processes may use at once; `path` None keeps nothing beyond this object.
-
-    `hits` and `misses` count pictures.
-    """
+    """One SQLite file that several processes may use at once; `path` None keeps nothing beyond this object."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self.hits = self.misses = 0
         try:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,8 +62,6 @@ class FeatureCache:
             fresh = dict(zip(new, computed, strict=True))
             self._write(label, fresh)
             known |= fresh
-        self.misses += len(new)
-        self.hits += len(hashes) - len(new)
         return np.stack([known[key] for key in hashes])
 
     def _read(self, label: str, hashes: Sequence[str]) -> dict[str, NDArray[np.float32]]:

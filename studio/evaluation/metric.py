@@ -5,14 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_loom.pipelines.atomic_file import atomic_file
 from lora_loom.pipelines.errors import EvaluationError
 from lora_loom.studio.evaluation.features import ExtractorInfo, TextFeatures
 from lora_loom.studio.evaluation.result import Result
@@ -100,26 +98,6 @@ class Metric(ABC):
                 expected=f"{self.name} on {self.info.id or 'pixels'}, {self.info.resizer or 'not resized'}",
                 found=f"{other.name} on {other.info.id or 'pixels'}, {other.info.resizer or 'not resized'}",
             )
-
-    def save(self, path: Path) -> None:
-        """Write the state to `path` (.npz) with the metric and extractor it belongs to."""
-        label = np.array([self.name, self.info.id, self.info.resizer])
-        with atomic_file(path) as file:
-            np.savez(file, allow_pickle=False, metric=label, **self.state())
-
-    def add_saved(self, path: Path) -> None:
-        """Merge a state that another worker saved; raises EvaluationError if it belongs to another measure."""
-        try:
-            with np.load(path, allow_pickle=False) as held:
-                state = {name: held[name] for name in held.files}
-            found = tuple(str(part) for part in state.pop("metric"))
-        except (OSError, ValueError, KeyError) as error:
-            raise EvaluationError(f"{path} is not a saved metric", found=str(error)) from error
-        if found != (self.name, self.info.id, self.info.resizer):
-            raise EvaluationError(f"{path} belongs to another measure", expected=self.name, found=" ".join(found))
-        other = type(self)(self.info)
-        other.load(state)
-        self.merge(other)
 
     def result(self, value: float, interval: tuple[float, float] | None, n: int, **parts: Any) -> Result:
         """A result of this metric on its extractor."""

@@ -80,13 +80,6 @@ def colour_numbers(picture: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.where(distance.min(-1) <= NEAR, owners[distance.argmin(-1)], -1)
 
 
-def dominant_colour(picture: NDArray[np.uint8], mask: NDArray[np.bool_]) -> str | None:
-    """The named colour of most pixels of uint8 [h w 3] within bool [h w]; None when no pixel has one."""
-    found = colour_numbers(picture)[mask]
-    found = found[found >= 0]
-    return list(COLOURS)[int(np.bincount(found).argmax())] if found.size else None
-
-
 @lru_cache(maxsize=1)
 def _templates() -> tuple[tuple[str, ...], NDArray[np.float64], NDArray[np.complex128]]:
     """Subject, area and spectrum [m f f] of every silhouette over `SCALES` and `TILTS`."""

@@ -112,11 +112,6 @@ def single_sets(scenes: int = SINGLE_SCENES) -> list[LoraSet]:
     return [each for each in frozen_sets() if each.part == "single" and each.variant < scenes]
 
 
-def set_named(name: str) -> LoraSet:
-    """The frozen set of that name. Raises KeyError."""
-    return {each.name: each for each in frozen_sets()}[name]
-
-
 def as_row(each: LoraSet, seeds: Sequence[int]) -> dict[str, Any]:
     """A set as a row of a prompt file: prompt, LoRAs with strengths, seeds, and what a judge should see."""
     return {

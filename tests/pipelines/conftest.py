@@ -352,6 +352,17 @@ def adapters(three_adapters, family):
     return three_adapters(family)
 
 
+def _part(site, name, h):
+    its = site.slices[site.names.index(name)]
+    return site.layer.product(h[:, its] if site.kind == "conv" else h[..., its], site.up[its])
+
+
+@pytest.fixture(scope="session")
+def part_of():
+    """A function (site, name, h) -> y_k = B_k h_k of one adapter, in the shape of the layer's output."""
+    return _part
+
+
 def relative_error(found, expected):
     return ((found - expected).abs().max() / expected.abs().max()).item()
 

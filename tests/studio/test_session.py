@@ -230,7 +230,7 @@ def test_one_picture_is_drawn_at_a_time(studio):
 
 
 def test_unknown_words_come_from_the_bases_own_tokenizer(studio):
-    assert [one.word for one in studio.unknown_words("an owlet in the medow")] == ["medow"]
+    assert [one.word for one in studio.vocabulary.unknown("an owlet in the medow")] == ["medow"]
 
 
 def test_the_revision_follows_the_contents(tmp_path):

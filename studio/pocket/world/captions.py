@@ -60,7 +60,6 @@ COMPANION_PHRASES: dict[str, tuple[str, ...]] = {
     "gift": ("with a gift beside it", "beside a gift", "next to a gift"),
     "apple": ("with an apple beside it", "beside an apple", "next to an apple"),
 }
-CLASS_WORDS = {"creature": ("creature", "animal"), "thing": ("thing", "object")}
 HELD_TRIGGERS = (*HELD_CHARACTERS, *HELD_OBJECTS, *HELD_ACCESSORIES, *HELD_BACKGROUNDS, *HELD_STYLES)
 RESERVED_TOKENS = tuple(f"<t{i:02d}>" for i in range(64))
 

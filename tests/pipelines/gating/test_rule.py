@@ -120,11 +120,11 @@ def test_any_number_of_adapters(pipe, adapters, run, loud_gate, count):
 
 @pytest.mark.parametrize("family", ["sd15"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_more_than_the_trust_region_is_added(pipe, run, loud_gate, kind):
+def test_no_more_than_the_trust_region_is_added(pipe, run, loud_gate, kind, part_of):
     class Watched(GateRule):
         def output(self, site, x, y, h):
             found = super().output(site, x, y, h)
-            parts = torch.stack([site.contribution(name, site.gated(h)) for name in site.names])
+            parts = torch.stack([part_of(site, name, site.gated(h)) for name in site.names])
             channels = 1 if site.kind == "conv" else -1
             base, added = y.norm(dim=channels), (found - y).norm(dim=channels)
             plain = parts.norm(dim=1 + channels if channels == 1 else channels).sum(0)

@@ -35,9 +35,9 @@ def run(pipe, adapters, draw, rule, **call):
         return draw(pipe, num_inference_steps=1, **call)
 
 
-def test_energies_are_those_of_the_updates(pipe, adapters, draw):
+def test_energies_are_those_of_the_updates(pipe, adapters, draw, part_of):
     def compare(site, h, gate):
-        updates = [site.contribution(name, site.gated(h)).detach() for name in site.names]
+        updates = [part_of(site, name, site.gated(h)).detach() for name in site.names]
         if site.kind == "conv":
             energies = torch.stack([each.square().sum(dim=1).flatten(1) for each in updates])
             found = torch.stack([gate[:, its.start].flatten(1) for its in site.slices])

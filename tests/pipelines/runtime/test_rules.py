@@ -35,10 +35,13 @@ class ForText(Scale):
 class ByHand(LayerRule):
     """y + sum of g_k B_k A_k x, one adapter after another."""
 
+    def __init__(self, part_of):
+        self.part_of = part_of
+
     def output(self, site, x, y, h):
         h = site.gated(h)
         for name in site.names:
-            y = y + site.contribution(name, h)
+            y = y + self.part_of(site, name, h)
         return y
 
 
@@ -70,9 +73,9 @@ def outputs(bank, gates, rule=None):
 
 
 @pytest.mark.parametrize("gates", [[{"fox": 0.5, "ink": -2.0}], [{"fox": 1.0}, {"ink": 0.5}]])
-def test_a_rule_acts_on_top_of_the_gates(bank, gates):
+def test_a_rule_acts_on_top_of_the_gates(bank, gates, part_of):
     plain, base = outputs(bank, gates), outputs(bank, [{}])
-    for rule, share in ((Scale(1.0), 1.0), (Scale(0.0), 0.0), (Scale(0.25), 0.25), (ByHand(), 1.0)):
+    for rule, share in ((Scale(1.0), 1.0), (Scale(0.0), 0.0), (Scale(0.25), 0.25), (ByHand(part_of), 1.0)):
         found = outputs(bank, gates, rule)
         for path, y in found.items():
             torch.testing.assert_close(y, base[path] + share * (plain[path] - base[path]), atol=1e-5, rtol=1e-5)

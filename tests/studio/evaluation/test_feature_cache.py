@@ -18,7 +18,6 @@ def test_what_is_known_is_not_computed_again(extractor, pixels, tmp_path):
         first = cache.features(extractor, pixels)
     with FeatureCache(path) as cache:
         again = cache.features(extractor, pixels[::-1])
-        assert (cache.hits, cache.misses) == (5, 0)
     assert extractor.seen == 5
     assert np.array_equal(first, again[::-1])
     assert np.array_equal(first, extractor.embed(pixels))

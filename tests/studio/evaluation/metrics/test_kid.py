@@ -1,35 +1,24 @@
-"""KID equals torchmetrics' with one subset of all pictures, is unbiased and may be negative."""
+"""KID equals the U-statistic over all pairs of pictures, is unbiased and may be negative."""
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from lora_loom.pipelines.errors import EvaluationError
 from lora_loom.studio.evaluation.metrics.kid import KernelDistance
 
 
-class Pass(nn.Module):
-    """Features as they are, in the place of torchmetrics' Inception."""
-
-    num_features = 12
-
-    def forward(self, x):
-        return x
-
-
-def test_it_is_that_of_torchmetrics(feed):
-    """With one subset of all pictures."""
-    from torchmetrics.image.kid import KernelInceptionDistance
-
+def test_it_is_the_u_statistic(feed):
+    """k(a, b) = (a b / d + 1)^3; mean over pairs of different pictures within a side, less twice that across."""
     rng = np.random.default_rng(0)
-    x, y = (rng.normal(mean, 1, (90, 12)).astype(np.float32) for mean in (0.2, 0.0))
-    metric = KernelInceptionDistance(feature=Pass(), subsets=1, subset_size=90)
-    metric.update(torch.from_numpy(x), real=False)
-    metric.update(torch.from_numpy(y), real=True)
-    mean, _ = metric.compute()
+    x, y = (rng.normal(mean, 1, (n, 12)).astype(np.float32) for mean, n in ((0.2, 50), (0.0, 40)))
+
+    def mean_of(left, right, apart):
+        pairs = [(a, b) for i, a in enumerate(left) for j, b in enumerate(right) if not apart or i != j]
+        return np.mean([(float(a @ b) / 12 + 1) ** 3 for a, b in pairs])
+
+    expected = mean_of(x, x, True) + mean_of(y, y, True) - 2 * mean_of(x, y, False)
     result = feed(KernelDistance, x, y).compute()[0]
-    assert result.value / 1000 == pytest.approx(float(mean), abs=1e-4, rel=1e-4)
+    assert result.value / 1000 == pytest.approx(expected, abs=1e-6, rel=1e-4)
     assert result.ci_low < result.value < result.ci_high
 
 
