@@ -161,7 +161,7 @@ def comparison_table(comparisons: Sequence[Comparison]) -> None:
     for column in ("metric", "A", "B", "B - A", "95 % interval", "n", ""):
         table.add_column(column)
     for each in comparisons:
-        verdict = "significant" if each.significant else "not significant"
+        verdict = "significant" if each.significant else "not significant" if each.ci_low is not None else "no interval"
         p_value = "" if each.p_value is None else f", p = {each.p_value:.2g}"
         table.add_row(
             f"{each.metric} ({each.variant})" if each.variant else each.metric,

@@ -12,6 +12,8 @@ from lora_loom.pipelines.errors import EvaluationError
 from lora_loom.studio.evaluation.resampling import cluster_bootstrap, jackknife, mcnemar, paired_share_interval
 from lora_loom.studio.evaluation.result import PerPicture, Result
 
+FEW_GROUPS = "no interval: too few groups of prompts"
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -69,13 +71,15 @@ def compare(a: Result, b: Result) -> Comparison:
 def compare_all(a: Sequence[Result], b: Sequence[Result]) -> list[Comparison]:
     """The differences of all measures that both have; raises EvaluationError if there is none.
 
-    Shares of a set that are no means over its own pictures, such as recall, have no partner to be compared with.
+    Shares of a set that are no means over its own pictures, such as recall, have no partner to be compared with. A
+    measure without an interval has a difference without one.
     """
     place = {(other.metric, other.family): other for other in b}
     found = [
         compare(one, place[one.metric, one.family])
         for one in a
-        if (one.metric, one.family) in place and (one.per_picture is not None or one.replicates is not None)
+        if (one.metric, one.family) in place
+        and (one.per_picture is not None or one.replicates is not None or one.interval is None)
     ]
     if not found:
         raise EvaluationError("the two sets share no measure that can be compared", remedy="Name one with --metrics")
@@ -139,7 +143,7 @@ def _by_groups(a: Result, b: Result, of_a: Mapping[int, float], of_b: Mapping[in
         n=min(a.n, b.n),
         paired=False,
         p_value=None,
-        warnings=() if interval else ("no interval: too few groups of prompts",),
+        warnings=() if interval else tuple(dict.fromkeys((*a.warnings, *b.warnings, FEW_GROUPS))),
     )
 
 

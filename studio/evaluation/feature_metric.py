@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lora_loom.pipelines.errors import EvaluationError
 from lora_loom.studio.evaluation.features import ExtractorInfo
-from lora_loom.studio.evaluation.metric import Batch, Metric, Side, State
+from lora_loom.studio.evaluation.metric import Batch, Metric, Side
 from lora_loom.studio.evaluation.resampling import group_of
 
 
@@ -24,7 +23,7 @@ class _Held:
 
 
 class FeatureMetric(Metric):
-    """Its state is the features, name, pair key and cluster of every picture; all are read in the order of the names.
+    """It holds features, name, pair key and cluster of every picture; all are read in the order of the names.
 
     That order makes results independent of how the pictures were spread over workers.
     """
@@ -42,20 +41,6 @@ class FeatureMetric(Metric):
             _Held(sample.name, sample.pair_key, sample.cluster, row)
             for sample, row in zip(batch.samples, batch.features, strict=True)
         ]
-
-    def state(self) -> State:
-        arrays: State = {}
-        for side, held in self._held.items():
-            for name in ("name", "key", "cluster"):
-                arrays[f"{side}.{name}"] = np.array([getattr(entry, name) for entry in held], dtype=str)
-            rows = [entry.features for entry in held]
-            arrays[f"{side}.features"] = np.stack(rows) if rows else np.zeros((0, self.info.dim), dtype=np.float32)
-        return arrays
-
-    def load(self, state: Mapping[str, NDArray[Any]]) -> None:
-        for side in self._held:
-            texts = (state[f"{side}.{name}"].tolist() for name in ("name", "key", "cluster"))
-            self._held[side] = [_Held(*parts) for parts in zip(*texts, state[f"{side}.features"], strict=True)]
 
     def merge(self, other: Self) -> None:
         self.check_same(other)

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from lora_loom.pipelines.errors import EvaluationError
 from lora_loom.studio.evaluation.features import ExtractorInfo, TextFeatures
-from lora_loom.studio.evaluation.result import Result
+from lora_loom.studio.evaluation.result import Interval, Result
 
 Side = Literal["generated", "reference"]
-State = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,11 @@ class Batch:
 
 
 class Metric(ABC):
-    """A measure of a set of pictures.
+    """A measure of a set of pictures: `update` with batches of either side, then `compute`.
 
-    Everything an instance has seen is in `state()`: arrays that go to another process and `merge` there, in any order,
-    to what a single pass would have given. `compute` raises EvaluationError where the number would mean nothing.
+    Instances that have seen different pictures, here or in processes that send them back pickled, `merge` in any order
+    to what a single pass would have given. `compute` raises EvaluationError where the number would mean nothing; a
+    number that is sound but has no interval is a result with None for it.
     """
 
     name: ClassVar[str]
@@ -75,14 +75,6 @@ class Metric(ABC):
         """Take in a batch of one side."""
 
     @abstractmethod
-    def state(self) -> State:
-        """All that was seen, as arrays without objects."""
-
-    @abstractmethod
-    def load(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Replace what was seen by a state of the same kind of metric."""
-
-    @abstractmethod
     def merge(self, other: Self) -> None:
         """Add what another instance has seen; its own pictures must be others."""
 
@@ -91,16 +83,18 @@ class Metric(ABC):
         """The results: one number, or several that belong together."""
 
     def check_same(self, other: Metric) -> None:
-        """Raise EvaluationError unless the states of both may be merged."""
+        """Raise EvaluationError unless both may be merged."""
         if type(self) is not type(other) or self.info != other.info:
             raise EvaluationError(
-                "states of different measures cannot be merged",
+                "different measures cannot be merged",
                 expected=f"{self.name} on {self.info.id or 'pixels'}, {self.info.resizer or 'not resized'}",
                 found=f"{other.name} on {other.info.id or 'pixels'}, {other.info.resizer or 'not resized'}",
             )
 
-    def result(self, value: float, interval: tuple[float, float] | None, n: int, **parts: Any) -> Result:
-        """A result of this metric on its extractor."""
-        low, high = interval or (None, None)
+    def result(self, value: float, interval: Interval | None, n: int, **parts: Any) -> Result:
+        """A result of this metric on its extractor; without an interval one of the `warnings` says why."""
         parts = {"extractor": self.info.id, "resizer": self.info.resizer, **parts}
-        return Result(parts.pop("metric", self.name), value, low, high, n, **parts)
+        warnings = tuple(parts.pop("warnings", ()))
+        if interval is None and not any(warning.startswith("no interval") for warning in warnings):
+            warnings += ("no interval: this measure gives none",)
+        return Result(parts.pop("metric", self.name), value, interval, n, warnings=warnings, **parts)

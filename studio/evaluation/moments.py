@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,15 +48,6 @@ class GroupedMoments:
         mean = self.sum[chosen].sum(0) / n
         covariance = (self.outer[chosen].sum(0) - n * np.outer(mean, mean)) / (n - 1)
         return n, mean, covariance
-
-    def state(self, prefix: str) -> dict[str, NDArray[np.generic]]:
-        return {f"{prefix}.n": self.n, f"{prefix}.sum": self.sum, f"{prefix}.outer": self.outer}
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, NDArray[np.generic]], prefix: str) -> GroupedMoments:
-        held = cls(*state[f"{prefix}.sum"].shape)
-        held.n, held.sum, held.outer = (np.array(state[f"{prefix}.{name}"]) for name in ("n", "sum", "outer"))
-        return held
 
 
 def frechet_distance(mu1: Array, sigma1: Array, mu2: Array, sigma2: Array) -> float:

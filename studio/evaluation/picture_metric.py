@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Sequence
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lora_loom.pipelines.errors import EvaluationError
 from lora_loom.studio.evaluation.features import ExtractorInfo
-from lora_loom.studio.evaluation.metric import Batch, Metric, Sample, Side, State
+from lora_loom.studio.evaluation.metric import Batch, Metric, Sample, Side
 from lora_loom.studio.evaluation.result import PerPicture
 
 
 class PictureMetric(Metric):
-    """A metric that is a mean over pictures: its state is one value per picture and column."""
+    """A metric that is a mean over pictures: it holds one value per picture and column."""
 
     columns: ClassVar[tuple[str, ...]] = ("value",)
 
@@ -40,18 +40,6 @@ class PictureMetric(Metric):
         self._names += [sample.name for sample in samples]
         self._clusters += [sample.cluster for sample in samples]
         self._values += [tuple(float(v) for v in row) for row in values]
-
-    def state(self) -> State:
-        return {
-            "keys": np.array(self._keys, dtype=str),
-            "names": np.array(self._names, dtype=str),
-            "clusters": np.array(self._clusters, dtype=str),
-            "values": np.array(self._values, dtype=np.float64).reshape(-1, len(self.columns)),
-        }
-
-    def load(self, state: Mapping[str, NDArray[Any]]) -> None:
-        self._keys, self._names, self._clusters = (state[key].tolist() for key in ("keys", "names", "clusters"))
-        self._values = [tuple(row) for row in state["values"].tolist()]
 
     def merge(self, other: Self) -> None:
         self.check_same(other)

@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from lora_loom.studio.evaluation.result import Interval
 from lora_loom.studio.results import wilson
 
 RESAMPLES = 2_000
 SEED = 20_251_127  # of the resampling: the same values always give the same interval
 LEVEL = 0.95
 FEWEST_GROUPS = 5  # left-out groups below which no interval is given
-
-Interval = tuple[float, float]
 
 
 def cluster_bootstrap(

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+Interval = tuple[float, float]  # the ends of a 95 % interval, the lower one first
+
 
 @dataclass(frozen=True)
 class PerPicture:
@@ -26,7 +28,7 @@ class PerPicture:
 class Result:
     """A number measured on `n` pictures.
 
-    `ci_low` and `ci_high` are the ends of the 95 % interval, None where none can be given (a warning says why).
+    `interval` is None where none can be given; a warning says why (`Metric.result` adds one where it is missing).
     `variant` tells definitions of one name apart, `extractor` is its id with the hash of its weights, `resizer` names
     how pictures were scaled for it; both are empty where pixels were judged as they are. Two results are comparable
     only if metric, variant, extractor and resizer are equal (but for an n in the variant).
@@ -37,8 +39,7 @@ class Result:
 
     metric: str
     value: float
-    ci_low: float | None
-    ci_high: float | None
+    interval: Interval | None
     n: int
     variant: str = ""
     extractor: str = ""
@@ -49,6 +50,14 @@ class Result:
     details: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     per_picture: PerPicture | None = field(default=None, repr=False, compare=False)
     replicates: Mapping[int, float] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def ci_low(self) -> float | None:
+        return self.interval[0] if self.interval else None
+
+    @property
+    def ci_high(self) -> float | None:
+        return self.interval[1] if self.interval else None
 
     @property
     def family(self) -> str:

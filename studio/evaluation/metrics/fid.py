@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Self
-
-from numpy.typing import NDArray
+from typing import Self
 
 from lora_loom.pipelines.errors import EvaluationError
 from lora_loom.studio.evaluation.features import ExtractorInfo
 from lora_loom.studio.evaluation.frechet import draws_for, fid, fid_infinity, groups_for
-from lora_loom.studio.evaluation.metric import Batch, Metric, Side, State
+from lora_loom.studio.evaluation.metric import Batch, Metric, Side
 from lora_loom.studio.evaluation.moments import GroupedMoments
 from lora_loom.studio.evaluation.resampling import FEWEST_GROUPS, group_of, jackknife
 from lora_loom.studio.evaluation.result import Result
@@ -43,12 +40,6 @@ class FrechetDistance(Metric):
             raise ValueError("fid needs features")
         moments = self._moments[side]
         moments.add(batch.features, [group_of(sample.cluster, moments.groups) for sample in batch.samples])
-
-    def state(self) -> State:
-        return {key: array for side, held in self._moments.items() for key, array in held.state(side).items()}
-
-    def load(self, state: Mapping[str, NDArray[Any]]) -> None:
-        self._moments = {side: GroupedMoments.from_state(state, side) for side in self._moments}
 
     def merge(self, other: Self) -> None:
         self.check_same(other)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lora_loom.pipelines.errors import EvaluationError
 from lora_loom.studio.evaluation.features import ExtractorInfo
 from lora_loom.studio.evaluation.metadata import expected_of
-from lora_loom.studio.evaluation.metric import Batch, State
+from lora_loom.studio.evaluation.metric import Batch
 from lora_loom.studio.evaluation.picture_metric import PictureMetric
 from lora_loom.studio.evaluation.resampling import proportion_interval
 from lora_loom.studio.evaluation.result import PerPicture, Result
@@ -78,13 +78,6 @@ class JointSuccess(PictureMetric):
     def verdicts_of(self, name: str) -> list[Verdict]:
         """The verdicts on one picture, in the order of what is expected."""
         return [verdict for verdict in self.verdicts if verdict.name == name]
-
-    def state(self) -> State:
-        return {**super().state(), "verdicts": np.array(self.verdicts, dtype=str).reshape(-1, 4)}
-
-    def load(self, state: Mapping[str, NDArray[Any]]) -> None:
-        super().load(state)
-        self.verdicts = [Verdict(*row) for row in state["verdicts"].tolist()]
 
     def merge(self, other: Self) -> None:
         super().merge(other)

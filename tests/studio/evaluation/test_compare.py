@@ -13,7 +13,7 @@ from lora_loom.studio.evaluation.result import PerPicture, Result
 def result(values, seeds=4, metric="joint_success", shift=0, **parts):
     keys = tuple(f"prompt {i // seeds}\n{i % seeds}" for i in range(shift, shift + len(values)))
     held = PerPicture(keys, tuple(key.partition("\n")[0] for key in keys), np.asarray(values, dtype=float))
-    return Result(metric, float(np.mean(values)), 0, 1, len(values), per_picture=held, **parts)
+    return Result(metric, float(np.mean(values)), (0, 1), len(values), per_picture=held, **parts)
 
 
 def outcomes(p, seed, n=160):
@@ -68,7 +68,7 @@ def test_several_methods_in_one_set_cannot_be_paired():
     held = result([1.0, 0.0])
     twice = PerPicture(("p\n0", "p\n0"), ("p", "p"), np.array([1.0, 0.0]))
     with pytest.raises(EvaluationError, match="a prompt and seed occur twice in one set: found p, seed 0"):
-        compare(Result("joint_success", 0.5, 0, 1, 2, per_picture=twice), held)
+        compare(Result("joint_success", 0.5, (0, 1), 2, per_picture=twice), held)
 
 
 def test_distances_of_sets_leave_out_the_same_prompts(feed):

@@ -1,12 +1,22 @@
 """Evaluating sets: one look at each picture, groups, refusals, and what must be there."""
 
+import json
+
 import pytest
 
 from lora_loom.pipelines.errors import EvaluationError
+from lora_loom.studio.cli.evaluating import comparison_table, results_table
+from lora_loom.studio.evaluation.compare import compare_all
 from lora_loom.studio.evaluation.evaluate import Asked, ask, evaluate, fitting
 from lora_loom.studio.evaluation.feature_cache import FeatureCache
+from lora_loom.studio.evaluation.feature_metric import FeatureMetric
 from lora_loom.studio.evaluation.metrics.clip_score import ClipScore
 from lora_loom.studio.evaluation.pictures import read_pictures
+from lora_loom.studio.evaluation.report.build import build
+from lora_loom.studio.evaluation.report.from_results import entries_of
+from lora_loom.studio.evaluation.report.markdown import markdown
+from lora_loom.studio.evaluation.report.page import page
+from lora_loom.studio.evaluation.report.rows import rows_of
 
 ROWS = [{"prompt": f"prompt {i // 4}", "seed": i % 4, "method": "merge" if i < 24 else "switch"} for i in range(48)]
 
@@ -92,3 +102,32 @@ def test_without_names_all_that_fits_is_measured(sets, write_folder):
     assert "clip_score" not in fitting(sets[1], sets[0], "clip:.")
     with pytest.raises(EvaluationError, match="nothing can be measured"):
         fitting(sets[1], None, "clip")
+
+
+class Spread(FeatureMetric):
+    """One number without an interval."""
+
+    name = "spread"
+    title = "Spread"
+    source = "the tests"
+
+    def compute(self):
+        return (self.result(float(self.features("generated").std()), None, self.count("generated")),)
+
+
+def test_a_metric_without_an_interval_goes_everywhere(sets, extractor, capsys):
+    found = evaluate(sets[0], [Asked(Spread, extractor)])
+    merge, switch = found.results.values()
+    assert [row["ci_low"] for row in found.rows()] == [None, None]
+    assert merge[0].warnings == ("no interval: this measure gives none",)
+    [difference] = compare_all(merge, switch)
+    assert (difference.ci_low, difference.significant) == (None, False)
+    results_table(found)
+    comparison_table([difference])
+    assert capsys.readouterr().out.count("no interval") == 1
+    report = build({"a": found}, {}, title="a", facts=[], command="", samples=1)
+    assert report.headline == "spread"
+    assert "Methods side by side" in page(report)
+    assert f"| {merge[0].value:.3f} |" in markdown(report)
+    json.dumps(rows_of(report), allow_nan=False)
+    assert [entry.measures[0].ci_low for entry in entries_of(found.rows())] == [None, None]
