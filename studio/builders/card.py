@@ -12,7 +12,7 @@ from typing import Any
 from lora_loom.studio.pocket import base_path
 from lora_loom.studio.pocket.concepts import CONCEPTS
 from lora_loom.studio.pocket.world.scene import FACTORS, HELD
-from lora_loom.studio.results import RESULTS
+from lora_loom.studio.results import RESULTS, results_folder
 
 
 def rows_of(name: str) -> list[dict[str, Any]]:
@@ -289,7 +289,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    for path, text in ((base_path() / "README.md", card()), (RESULTS.parent / "pocket.md", page())):
+    for path, text in ((base_path() / "README.md", card()), (results_folder().parent / "pocket.md", page())):
         if check and path.read_text() != text:
             raise SystemExit(f"{path} is not what its results say: run python -m lora_loom.studio.builders.card")
         if not check:

@@ -22,7 +22,7 @@ from lora_loom.studio.builders.sampling import best_device, drawn_prompts_once
 from lora_loom.studio.pocket import adapters_path, base_path
 from lora_loom.studio.pocket.concepts import concept, prompts
 from lora_loom.studio.pocket.judge import Judge, shipped_judge
-from lora_loom.studio.results import RESULTS, Row, proportion, write_results
+from lora_loom.studio.results import Row, proportion, results_folder, write_results
 
 SEED = 5000
 SHOWN = {"without": 2, "with": 6}  # pictures on the contact sheet
@@ -62,7 +62,9 @@ def sheet(names: Sequence[str], pictures: dict[str, Drawn], rows: dict[str, list
             tiles += [Image.fromarray(picture) for picture in pictures[name][what][:count]]
             label = f"{name} {'on' if what == 'with' else 'off'}"
             lines += [[(label, True), (f"{row['value']:.2f} of {row['n']}", True)]] * count
-    contact_sheet(tiles, lines, RESULTS / "pocket_adapters.png", columns=sum(SHOWN.values()), tile=96, text_lines=2)
+    contact_sheet(
+        tiles, lines, results_folder() / "pocket_adapters.png", columns=sum(SHOWN.values()), tile=96, text_lines=2
+    )
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from lora_loom.studio.pocket import base_path
 from lora_loom.studio.pocket.concepts import base_prompts
 from lora_loom.studio.pocket.judge import JUDGED, Judge, sealed_judge, shipped_judge
 from lora_loom.studio.pocket.world.scene import Scene
-from lora_loom.studio.results import RESULTS, Row, proportion, write_results
+from lora_loom.studio.results import Row, proportion, results_folder, write_results
 
 LINES = {"subject": 0.90, "colour": 0.95, "background": 0.95, "style": 0.85}
 MAIN = tuple(LINES)
@@ -92,7 +92,7 @@ def judged(name: str, split: str, judge: Judge, pictures: NDArray[np.uint8], sce
         shown = range(min(48, len(pictures)))
         verdicts = [[_label(f, found[i][f], right[i][f]) for f in MAIN] for i in shown]
         images = [Image.fromarray(pictures[i]) for i in shown]
-        contact_sheet(images, verdicts, RESULTS / f"pocket_base_{split}.png", text_lines=4)
+        contact_sheet(images, verdicts, results_folder() / f"pocket_base_{split}.png", text_lines=4)
     return rows
 
 

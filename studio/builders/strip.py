@@ -10,7 +10,7 @@ from lora_loom.pipelines.families import FusionPipeline
 from lora_loom.pipelines.registry import methods
 from lora_loom.studio.builders.contact_sheet import contact_sheet
 from lora_loom.studio.pocket import adapters_path
-from lora_loom.studio.results import RESULTS
+from lora_loom.studio.results import results_folder
 
 PAIRS = (
     (("owlet", "city"), "a purple owlet creature in a city place, flat art"),
@@ -40,7 +40,9 @@ def main() -> None:
             tiles.append(picture)
             lines.append([(method or "no LoRA", True), (" + ".join(names), True)])
         pipe.unload_lora_weights()
-    contact_sheet(tiles, lines, RESULTS / "pocket_compose.png", columns=1 + len(methods()), tile=128, text_lines=2)
+    contact_sheet(
+        tiles, lines, results_folder() / "pocket_compose.png", columns=1 + len(methods()), tile=128, text_lines=2
+    )
 
 
 if __name__ == "__main__":

@@ -36,12 +36,13 @@ def main() -> None:
             report,
         )
 
-        report.write(arguments.rows, arguments.name, arguments.judge, arguments.note)
-        pages.write(arguments.name)
+        report.write(arguments.rows, arguments.name, arguments.judge, arguments.note, arguments.results)
+        if arguments.results is None:
+            pages.write(arguments.name)
     elif arguments.command == "calibrate":
-        from lora_loom.studio.testbed import calibrate  # needs scikit-learn
+        from lora_loom.studio.testbed import calibrate
 
-        calibrate.write(arguments.rows, arguments.judge, arguments.model)
+        calibrate.write(arguments.rows, arguments.judge, arguments.model, arguments.results)
     else:
         suite.write(arguments.out, **{k: v for k, v in vars(arguments).items() if k not in ("command", "out")})
 
@@ -126,12 +127,20 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", default="pocketcompose_methods")
     parser.add_argument("--judge", default="sealed", help="whose verdicts count; the others are reported beside")
     parser.add_argument("--note", default="", help="a remark to keep with the results, such as the device")
+    _results_option(parser)
 
 
 def _calibrate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("rows", type=Path, nargs="+", help=f"{packing.PACKED} of runs of tuning sets and of test sets")
     parser.add_argument("--judge", default="sealed", help="whose verdicts count")
     parser.add_argument("--model", type=Path, default=forecast_path(), help="where the coefficients go")
+    _results_option(parser)
+
+
+def _results_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--results", type=Path, metavar="DIR", help="folder for the results; docs/results of a checkout, if not given"
+    )
 
 
 def _suite_options(parser: argparse.ArgumentParser) -> None:

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
+from scipy.stats import spearmanr
 
 from lora_loom.pipelines.compatibility.forecast import Forecast, Term, features
-from lora_loom.studio.results import Row, write_results
+from lora_loom.studio.results import Row, results_folder, write_results
 from lora_loom.studio.testbed.outcomes import Outcomes, read
 from lora_loom.studio.testbed.sets import LoraSet
 
+Floats = NDArray[np.float64]
 METHOD = "merge"
 RESAMPLES = 200
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # C of the logistic model, chosen by cross-validation over sets
@@ -51,43 +55,70 @@ def examples(outcomes: Outcomes, part: str, judge: str, figures: Mapping[str, Ma
 
 def fit(tuning: Sequence[Example]) -> Forecast:
     """The logistic model, each picture counting once; raises ValueError where all or none lack a concept."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GroupKFold, cross_val_score
-
     if not 0 < sum(each.lost for each in tuning) < sum(each.pictures for each in tuning):
         raise ValueError("pictures that lack a concept and pictures that have all are both needed")
     names = list(tuning[0].figures)
     table = np.array([[each.figures[name] for name in names] for each in tuning])
     mean, scale = table.mean(axis=0), table.std(axis=0)
     scale[scale == 0.0] = 1.0
-    repeats = [each.pictures for each in tuning]
-    x, groups = np.repeat((table - mean) / scale, repeats, axis=0), np.repeat(np.arange(len(tuning)), repeats)
-    y = np.concatenate([np.arange(each.pictures) < each.lost for each in tuning])
-    folds = GroupKFold(min(FOLDS, len(tuning)))
-    scores = {
-        c: cross_val_score(LogisticRegression(C=c), x, y, groups=groups, cv=folds, scoring="neg_log_loss").mean()
-        for c in STRENGTHS
-    }
-    model: Any = LogisticRegression(C=max(scores, key=lambda c: scores[c])).fit(x, y)
+    x = (table - mean) / scale
+    lost, pictures = (np.array([getattr(each, name) for each in tuning], float) for name in ("lost", "pictures"))
+    fold = np.arange(len(tuning)) % min(FOLDS, len(tuning))
+
+    def held_out(c: float) -> float:
+        """Log loss of a picture, of sets that had no part in the fit: the mean over folds."""
+        losses: list[float] = []
+        for each in range(fold.max() + 1):
+            out = fold == each
+            intercept, weights = logistic(x[~out], lost[~out], pictures[~out], c)
+            losses.append(_log_loss(x[out] @ weights + intercept, lost[out], pictures[out]) / pictures[out].sum())
+        return float(np.mean(losses))
+
+    intercept, weights = logistic(x, lost, pictures, min(STRENGTHS, key=held_out))
     terms = tuple(
-        Term(name, float(m), float(s), float(a))
-        for name, m, s, a in zip(names, mean, scale, model.coef_[0], strict=True)
+        Term(name, float(m), float(s), float(a)) for name, m, s, a in zip(names, mean, scale, weights, strict=True)
     )
-    return Forecast("pocket", METHOD, float(model.intercept_[0]), terms, len(tuning), len(y), None)
+    return Forecast("pocket", METHOD, intercept, terms, len(tuning), int(pictures.sum()), None)
+
+
+def logistic(x: Floats, lost: Floats, pictures: Floats, c: float) -> tuple[float, Floats]:
+    """Intercept and weights [d] that minimise c * log loss + |w|^2 / 2, over x [n d] with `lost` of `pictures` each.
+
+    Newton's method in a trust region, from 0; the problem is convex.
+    """
+    table = np.column_stack((np.ones(len(x)), x))
+    penalty = np.diag([0.0, *np.ones(x.shape[1])])
+
+    def loss(w: Floats) -> float:
+        return c * _log_loss(table @ w, lost, pictures) + float(w @ penalty @ w) / 2
+
+    def slope(w: Floats) -> Floats:
+        return c * table.T @ (pictures * expit(table @ w) - lost) + penalty @ w
+
+    def curvature(w: Floats) -> Floats:
+        p = expit(table @ w)
+        return c * (table.T * (pictures * p * (1 - p))) @ table + penalty
+
+    found = minimize(loss, np.zeros(table.shape[1]), jac=slope, hess=curvature, method="trust-exact", tol=1e-10)
+    return float(found.x[0]), found.x[1:]
+
+
+def _log_loss(z: Floats, lost: Floats, pictures: Floats) -> float:
+    """Sum over pictures of -log p of what happened, at log odds z [n]."""
+    return float((pictures * np.logaddexp(0.0, z) - lost * z).sum())
 
 
 def auc(scores: Sequence[float], held: Sequence[Example]) -> float:
     """The chance that a picture that lacks a concept has the higher score of its set than one that has all."""
-    from sklearn.metrics import roc_auc_score
-
-    weights = [count for each in held for count in (each.lost, each.pictures - each.lost)]
-    return float(roc_auc_score([True, False] * len(held), np.repeat(scores, 2), sample_weight=weights))
+    score = np.asarray(scores)
+    lost = np.array([each.lost for each in held], float)
+    kept = np.array([each.pictures for each in held], float) - lost
+    higher = np.sign(score[:, None] - score) / 2 + 0.5  # [n n]: 1, 0, or 1/2 for equal scores
+    return float(lost @ higher @ kept / (lost.sum() * kept.sum()))
 
 
 def rank_correlation(scores: Sequence[float], held: Sequence[Example]) -> float:
     """Spearman's, between the score of a set and its share of pictures that lack a concept."""
-    from scipy.stats import spearmanr
-
     result: Any = spearmanr(scores, [each.lost / each.pictures for each in held])
     return float(result.statistic)
 
@@ -164,10 +195,9 @@ def figures_of(sets: Sequence[LoraSet]) -> dict[str, dict[str, float]]:
     }
 
 
-def write(paths: Sequence[Path], judge: str, out: Path) -> None:
-    """Fit on the tuning sets, measure on the test sets; write the model and docs/results/forecast.json."""
-    from dataclasses import replace
-
+def write(paths: Sequence[Path], judge: str, out: Path, folder: Path | None = None) -> None:
+    """Fit on the tuning sets, measure on the test sets; write the model and forecast.json of `results_folder`."""
+    folder = results_folder(folder)
     outcomes = read(paths)
     drawn = {e.name: e for (name, k), cell in outcomes.cells.items() if name == METHOD and k > 1 for e in cell.sets}
     figures = figures_of(list(drawn.values()))
@@ -180,4 +210,6 @@ def write(paths: Sequence[Path], judge: str, out: Path) -> None:
     forecast = replace(forecast, auc=float(value) if isinstance(value, float) else None)
     out.write_text(forecast.to_json(), encoding="utf-8")
     about: Row = {"what": "about", "judge": judge, "fitted": forecast.provenance, "held_out_sets": len(held)}
-    write_results("forecast", "python -m lora_loom.studio.testbed calibrate RUN.jsonl.gz ...", [about, *measured])
+    write_results(
+        "forecast", "python -m lora_loom.studio.testbed calibrate RUN.jsonl.gz ...", [about, *measured], folder
+    )

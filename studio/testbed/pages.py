@@ -10,9 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lora_loom.studio.results import RESULTS
+from lora_loom.studio.results import RESULTS, results_folder
 
-DOCS = RESULTS.parent
 OVERVIEW = "every_method"
 BLOCK = re.compile(r"<!-- pocketcompose: (\w+) -->\n.*?<!-- /pocketcompose -->", re.DOTALL)
 Rows = list[dict[str, Any]]
@@ -126,7 +125,8 @@ def filled(text: str, rows: Rows, results: str) -> str:
 
 
 def pages() -> Iterable[Path]:
-    return [DOCS / "pocketcompose.md", *sorted((DOCS / "methods").glob("*.md"))]
+    docs = results_folder().parent
+    return [docs / "pocketcompose.md", *sorted((docs / "methods").glob("*.md"))]
 
 
 def write(results: str) -> None:

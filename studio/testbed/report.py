@@ -10,7 +10,7 @@ from PIL import Image
 from lora_loom.pipelines.atomic_file import atomic_file
 from lora_loom.pipelines.registry import methods
 from lora_loom.studio.builders.contact_sheet import Line, contact_sheet
-from lora_loom.studio.results import RESULTS, Row, write_results
+from lora_loom.studio.results import Row, results_folder, write_results
 from lora_loom.studio.testbed.ceilings import CEILINGS
 from lora_loom.studio.testbed.outcomes import Cell, Outcomes, read
 from lora_loom.studio.testbed.pages import strip_name
@@ -21,8 +21,9 @@ from lora_loom.studio.testbed.tables import CONTROLS, cell_rows, judge_rows, lin
 TILE = 96
 
 
-def write(paths: Sequence[Path], name: str, judge: str, note: str) -> None:
+def write(paths: Sequence[Path], name: str, judge: str, note: str, folder: Path | None = None) -> None:
     """Write table, pairs and sheets by the verdicts of `judge`; the other judge's figures stand beside."""
+    folder = results_folder(folder)
     outcomes = read(paths)
     if judge not in outcomes.judges:
         raise SystemExit(f"no verdicts of a judge called {judge}; there are {', '.join(outcomes.judges) or 'none'}")
@@ -32,20 +33,21 @@ def write(paths: Sequence[Path], name: str, judge: str, note: str) -> None:
         name,
         "python -m lora_loom.studio.testbed run ...; python -m lora_loom.studio.testbed report",
         rows,
+        folder,
     )
     packed = b"".join(path.read_bytes() for path in paths)  # a file of several gzip streams reads as one
-    with atomic_file(rows_path(name)) as file:
+    with atomic_file(rows_path(name, folder)) as file:
         file.write(packed)
     for k in SIZES:
-        _sheet(outcomes, k, judge, RESULTS / f"{name}_k{k}.png")
+        _sheet(outcomes, k, judge, folder / f"{name}_k{k}.png")
     for contestant in outcomes.contestants:
         if contestant in methods():
-            _strip(outcomes, contestant, judge, RESULTS / strip_name(name, contestant))
+            _strip(outcomes, contestant, judge, folder / strip_name(name, contestant))
 
 
-def rows_path(name: str) -> Path:
+def rows_path(name: str, folder: Path) -> Path:
     """The runs that results were made of, packed: from them the results are made again, and the run goes on."""
-    return RESULTS / f"{name}.jsonl.gz"
+    return folder / f"{name}.jsonl.gz"
 
 
 def _about(outcomes: Outcomes, judge: str, note: str) -> Row:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lora_loom.pipelines.compatibility.forecast import Forecast
-from lora_loom.studio.testbed.calibrate import Example, auc, examples, fit, rank_correlation, rows
+from lora_loom.studio.testbed.calibrate import Example, auc, examples, fit, logistic, rank_correlation, rows
 from lora_loom.studio.testbed.outcomes import Cell, Outcomes
 from lora_loom.studio.testbed.scoring import Score
 from lora_loom.studio.testbed.sets import sets_of
@@ -70,3 +70,19 @@ def test_examples_are_the_sets_of_a_part_that_merge_drew():
     figures = {each.name: {"adapters": 2.0} for each in (tuning, test)}
     assert examples(outcomes, "tuning", "sealed", figures) == [Example(tuning, {"adapters": 2.0}, 1, 2)]
     assert [each.lost for each in examples(outcomes, "test", "sealed", figures)] == [0]
+
+
+def test_the_model_and_its_auc_are_those_of_scikit_learn():
+    linear, metrics = pytest.importorskip("sklearn.linear_model"), pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(6)
+    x, pictures = rng.normal(size=(40, 3)), np.full(40, 12.0)
+    lost = rng.binomial(12, 1 / (1 + np.exp(-x[:, 0] - 0.3))).astype(float)
+    rows, y = np.repeat(x, 12, axis=0), np.concatenate([np.arange(12) < each for each in lost])
+    for c in (0.01, 10.0):
+        intercept, weights = logistic(x, lost, pictures, c)
+        expected = linear.LogisticRegression(C=c, tol=1e-10, max_iter=1_000).fit(rows, y)
+        assert weights == pytest.approx(expected.coef_[0], abs=1e-5)
+        assert intercept == pytest.approx(expected.intercept_[0], abs=1e-5)
+    held = [Example(None, {}, int(each), 12) for each in lost]
+    scores = np.round(x[:, 0], 1)  # some are equal
+    assert auc(scores, held) == pytest.approx(metrics.roc_auc_score(y, np.repeat(scores, 12)))

@@ -4,6 +4,7 @@ from statistics import mean
 
 import pytest
 
+from lora_loom.studio.results import RESULTS
 from lora_loom.studio.testbed.outcomes import read
 from lora_loom.studio.testbed.pages import read_rows
 from lora_loom.studio.testbed.report import rows_path
@@ -12,7 +13,7 @@ NAME = "pocketcompose_methods"
 
 
 def test_every_figure_is_counted_from_the_published_verdicts() -> None:
-    outcomes, rows = read([rows_path(NAME)]), read_rows(NAME)
+    outcomes, rows = read([rows_path(NAME, RESULTS)]), read_rows(NAME)
     judge = next(row["judge"] for row in rows if row["what"] == "about")
     cells = {(row["method"], row["k"]): row for row in rows if row["what"] in ("method", "reference")}
     assert len(cells) > 40

@@ -117,18 +117,14 @@ def test_two_judges_are_compared(tmp_path: Path) -> None:
     assert (row["joint_success_development"], row["kappa_development"]) == (0.5, 1.0)
 
 
-def test_the_report_writes_results_and_sheets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(report, "RESULTS", tmp_path)
-    monkeypatch.setattr("lora_loom.studio.results.RESULTS", tmp_path)
+def test_the_report_writes_results_and_sheets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     packed = _packed(tmp_path / "a.gz", [_job(name, SETS[0], [True]) for name in ("merge", "composite", "truth")])
-    report.write([packed], "compose", "sealed", "a note")
+    report.write([packed], "compose", "sealed", "a note", tmp_path)
     held = json.loads((tmp_path / "compose.json").read_text())
     assert held["rows"][0]["note"] == "a note"
     assert (tmp_path / "compose_k3.png").exists()
     with pytest.raises(SystemExit, match="no verdicts of a judge called other; there are sealed"):
-        report.write([packed], "compose", "other", "")
+        report.write([packed], "compose", "other", "", tmp_path)
 
 
 def test_every_control_has_its_place() -> None:
