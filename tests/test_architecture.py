@@ -213,11 +213,11 @@ def test_packages_and_light_modules_import_nothing_heavy():
     assert loaded == "[]"
 
 
-def test_help_is_quick_and_imports_nothing_heavy():
+def test_help_imports_little_and_nothing_heavy():
     result = run_python(
-        "import sys, time\nfrom lora_loom.studio.cli.application import build\n"
+        "import sys\nfrom lora_loom.studio.cli.application import build\n"
         "try: build()(['--help'])\nexcept SystemExit as end: assert not end.code\n"
         f"heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"
-        "print(heavy, time.process_time() < 1.0)"
+        "print(heavy, len(sys.modules) < 600)"
     )
     assert result == "[] True"

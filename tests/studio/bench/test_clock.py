@@ -15,14 +15,33 @@ def test_arms_take_turns_and_warm_ups_are_not_kept():
     assert gc.isenabled()
 
 
+class Clock:
+    """Goes on only by the seconds that something is said to take."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+    def takes(self, seconds):
+        def work():
+            self.now += seconds
+
+        return work
+
+
 def test_what_comes_after_a_call_is_not_clocked():
-    samples = interleaved({"a": lambda: None}, rounds=3, after=lambda: sum(range(1_000_000)))
-    assert max(samples["a"]) < 0.001
+    clock = Clock()
+    samples = interleaved({"a": clock.takes(0.5)}, rounds=3, after=clock.takes(8.0), clock=clock)
+    assert samples == {"a": [0.5, 0.5, 0.5]}
+    assert clock.now == 5 * 8.5  # two warm-ups before
 
 
-def test_more_work_takes_longer():
-    samples = interleaved({"one": lambda: sum(range(100_000)), "four": lambda: sum(range(400_000))}, rounds=9)
-    assert 2 < ratio(samples, "four", "one").value < 8
+def test_every_arm_has_its_own_seconds():
+    clock = Clock()
+    samples = interleaved({"one": clock.takes(1.0), "four": clock.takes(4.0)}, rounds=9, clock=clock)
+    assert ratio(samples, "four", "one") == Estimate(4.0, 4.0, 4.0, 9)
 
 
 def test_ratios_are_of_pairs():
