@@ -41,11 +41,12 @@ def test_the_readme_shows_commands():
     assert len(commands("make")) >= 2
 
 
-@pytest.mark.parametrize("words", commands("loom"), ids=" ".join)
-def test_a_command_exists_with_its_options(words):
-    text = help_of(command_words(words))
-    for option in (word for word in words if word.startswith("--")):
-        assert f"{option} " in text
+def test_a_command_exists_with_its_options(subtests):
+    for words in commands("loom"):
+        with subtests.test(words=words):
+            text = help_of(command_words(words))
+            for option in (word for word in words if word.startswith("--")):
+                assert f"{option} " in text
 
 
 @pytest.mark.parametrize("words", commands("make"), ids=" ".join)
@@ -59,14 +60,16 @@ def test_the_method_table_is_that_of_the_registry():
     assert table[1].strip() == markdown_table(), "write the output of `loom methods --markdown` into the README"
 
 
-@pytest.mark.parametrize("name", re.findall(r"^\| `([\w.]+/[\w./]*|\w+\.py)` \|", README, re.MULTILINE))
-def test_a_module_of_the_table_exists(name):
-    assert (ROOT / name).exists()
+def test_a_module_of_the_table_exists(subtests):
+    for name in re.findall(r"^\| `([\w.]+/[\w./]*|\w+\.py)` \|", README, re.MULTILINE):
+        with subtests.test(name=name):
+            assert (ROOT / name).exists()
 
 
-@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))
-def test_a_link_leads_somewhere(target):
-    assert target.startswith("https://") or (ROOT / target).is_file()
+def test_a_link_leads_somewhere(subtests):
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        with subtests.test(target=target):
+            assert target.startswith("https://") or (ROOT / target).is_file()
 
 
 def test_the_example_of_a_method_is_one():

@@ -4,8 +4,6 @@ import inspect
 import pickle
 from pathlib import Path
 
-import pytest
-
 from lora_loom.pipelines import errors
 from lora_loom.pipelines.errors import AdapterFileError, CancelledError, LoomError, RequestError
 
@@ -17,17 +15,16 @@ def test_text_joins_the_parts_into_sentences():
     assert str(error) == "steps is out of range: expected a number from 1, found 0. Raise it."
 
 
-@pytest.mark.parametrize(
-    ("parts", "text"),
-    [
+def test_empty_parts_leave_no_trace(subtests):
+    cases = [
         ({}, "no prompt."),
         ({"expected": "words"}, "no prompt: expected words."),
         ({"found": "''"}, "no prompt: found ''."),
         ({"remedy": "Write one!"}, "no prompt. Write one!"),
-    ],
-)
-def test_empty_parts_leave_no_trace(parts, text):
-    assert str(LoomError("no prompt", **parts)) == text
+    ]
+    for parts, text in cases:
+        with subtests.test(parts=parts, text=text):
+            assert str(LoomError("no prompt", **parts)) == text
 
 
 def test_dict_names_the_kind_and_drops_empty_parts():
@@ -35,16 +32,18 @@ def test_dict_names_the_kind_and_drops_empty_parts():
     assert data == {"type": "RequestError", "what": "no prompt", "found": "''", "message": "no prompt: found ''."}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_is_drawn_in_the_docstring(kind):
-    assert kind.__name__ in (errors.__doc__ or "") or kind.__name__.startswith("_")
+def test_every_kind_is_drawn_in_the_docstring(subtests):
+    for kind in KINDS:
+        with subtests.test(kind=kind):
+            assert kind.__name__ in (errors.__doc__ or "") or kind.__name__.startswith("_")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_survives_pickling(kind):
-    copy = pickle.loads(pickle.dumps(kind("a", expected="b", found="c", remedy="d")))
-    assert type(copy) is kind
-    assert str(copy) == "a: expected b, found c. D."
+def test_every_kind_survives_pickling(subtests):
+    for kind in KINDS:
+        with subtests.test(kind=kind):
+            copy = pickle.loads(pickle.dumps(kind("a", expected="b", found="c", remedy="d")))
+            assert type(copy) is kind
+            assert str(copy) == "a: expected b, found c. D."
 
 
 def test_the_path_is_kept_and_survives_pickling():

@@ -99,10 +99,11 @@ class TestOnOneFamily:
         alone, batch = generate(fusion, REQUEST, adapters), generate_batch(fusion, [REQUEST], adapters)
         assert np.array_equal(*pixels(alone), *pixels(batch))
 
-    @pytest.mark.parametrize("other", [{"guidance_scale": 1.0}, {"num_images_per_prompt": 2}, {"negative_prompt": "x"}])
-    def test_requests_that_cannot_share_a_batch_are_refused(self, fusion, adapters, other):
-        with pytest.raises(RequestError, match="batch"):
-            generate_batch(fusion, [REQUEST, replace(REQUEST, **other)], adapters)
+    def test_requests_that_cannot_share_a_batch_are_refused(self, fusion, adapters, subtests):
+        cases = [{"guidance_scale": 1.0}, {"num_images_per_prompt": 2}, {"negative_prompt": "x"}]
+        for other in cases:
+            with subtests.test(other=other), pytest.raises(RequestError, match="batch"):
+                generate_batch(fusion, [REQUEST, replace(REQUEST, **other)], adapters)
 
     def test_loras_of_the_pipelines_own_take_no_part(self, fusion, adapters, three_loras):
         before = pixels(generate(fusion, REQUEST, adapters))

@@ -34,9 +34,8 @@ def test_settings_are_json_values():
     assert Toy(share=1).settings == {"count": 1, "share": 1.0, "loud": False, "mode": "up"}
 
 
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
+def test_a_bad_setting_is_named_with_what_was_expected(subtests):
+    cases = [
         ({"count": 0}, "count of toy.*1 to 3"),
         ({"count": 1.0}, "whole number"),
         ({"count": True}, "whole number"),
@@ -45,11 +44,10 @@ def test_settings_are_json_values():
         ({"share": "1"}, "finite number"),
         ({"loud": 1}, "true or false"),
         ({"mode": "left"}, "up, down"),
-    ],
-)
-def test_a_bad_setting_is_named_with_what_was_expected(settings, words):
-    with pytest.raises(SettingError, match=words):
-        Toy(**settings)
+    ]
+    for settings, words in cases:
+        with subtests.test(settings=settings, words=words), pytest.raises(SettingError, match=words):
+            Toy(**settings)
 
 
 def test_a_method_cannot_be_changed():
@@ -62,10 +60,11 @@ def test_an_adapter_is_chosen_at_most_once():
         Toy().plan([AdapterChoice("fox"), AdapterChoice("fox", 0.5)], 3)
 
 
-@pytest.mark.parametrize("kind", methods().values())
-def test_every_method_says_what_it_is(kind):
-    assert all((kind.title, kind.source, kind.when_to_use, kind.passes_per_step))
-    assert isinstance(kind.exact_for_one, bool)
-    assert isinstance(kind.order_matters, bool)
-    for setting in fields(kind):
-        assert setting.metadata["help"], setting.name
+def test_every_method_says_what_it_is(subtests):
+    for kind in methods().values():
+        with subtests.test(kind=kind):
+            assert all((kind.title, kind.source, kind.when_to_use, kind.passes_per_step))
+            assert isinstance(kind.exact_for_one, bool)
+            assert isinstance(kind.order_matters, bool)
+            for setting in fields(kind):
+                assert setting.metadata["help"], setting.name

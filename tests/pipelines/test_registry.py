@@ -29,15 +29,14 @@ def test_an_unknown_setting_lists_the_known_ones():
         create("merge", {"every": 3})
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
+def test_a_method_with_settings_is_one_text(subtests):
+    cases = [
         ("merge", ("merge", {})),
         ("switch:switch_every=2", ("switch", {"switch_every": 2})),
         (" arbiter: where=layers; sharpness=1.5;", ("arbiter", {"where": "layers", "sharpness": 1.5})),
         ("lion:linear=true", ("lion", {"linear": True})),
         ("lion:linear=False", ("lion", {"linear": False})),
-    ],
-)
-def test_a_method_with_settings_is_one_text(text, expected):
-    assert parsed(text) == expected
+    ]
+    for text, expected in cases:
+        with subtests.test(text=text, expected=expected):
+            assert parsed(text) == expected

@@ -122,21 +122,20 @@ def test_cancelling_stops_at_the_step_and_saves_nothing(studio):
     assert studio.generate(request(studio), save=False)
 
 
-@pytest.mark.parametrize(
-    ("change", "error", "words"),
-    [
+def test_bad_requests_are_explained_and_leave_no_file(studio, subtests):
+    cases = [
         ({"adapters": (AdapterChoice("owlett"),)}, UnknownAdapterError, "Did you mean owlet"),
         ({"method": "merg"}, UnknownMethodError, "merg"),
         ({"method": "switch", "settings": {"switch_every": 0}}, SettingError, "from 1"),
         ({"width": 33}, RequestError, "multiple of"),
         ({"scheduler": "nonsense"}, RequestError, "nonsense"),
-    ],
-)
-def test_bad_requests_are_explained_and_leave_no_file(studio, change, error, words):
-    with pytest.raises(error, match=words):
-        studio.generate(request(studio, **change))
-    assert not studio.output_dir.exists()
-    assert studio.generate(request(studio), save=False)
+    ]
+    for change, error, words in cases:
+        with subtests.test(change=change, error=error, words=words):
+            with pytest.raises(error, match=words):
+                studio.generate(request(studio, **change))
+            assert not studio.output_dir.exists()
+            assert studio.generate(request(studio), save=False)
 
 
 def test_another_base_model_is_refused(studio):

@@ -23,15 +23,16 @@ def decaying(m, n, seed):
     return (u[:, :k] * (4.0 / (torch.arange(k) + 3))) @ v[:, :k].T
 
 
-@pytest.mark.parametrize("shape", [(48, 40), (160, 96), (300, 340)])
-@pytest.mark.parametrize("strength", [0.0, 0.1, 0.3, 1.0, 4.0])
-def test_as_many_as_a_full_decomposition_finds(factors, shape, strength):
-    weight = decaying(*shape, seed=3)
-    update = factors(shape, 4, 5, scale=1 / 80)
-    probe = IntruderProbe(weight, base_spectrum(weight), canonical(update))
-    assert probe.intruders(strength) == dense_intruders(weight, update.delta(), strength, kept=64)
-    exact = torch.linalg.svdvals(weight + strength * update.delta())[0]
-    assert probe.sigma(strength) == pytest.approx(float(exact), rel=1e-4)
+def test_as_many_as_a_full_decomposition_finds(factors, subtests):
+    for shape in [(48, 40), (160, 96), (300, 340)]:
+        for strength in [0.0, 0.1, 0.3, 1.0, 4.0]:
+            with subtests.test(shape=shape, strength=strength):
+                weight = decaying(*shape, seed=3)
+                update = factors(shape, 4, 5, scale=1 / 80)
+                probe = IntruderProbe(weight, base_spectrum(weight), canonical(update))
+                assert probe.intruders(strength) == dense_intruders(weight, update.delta(), strength, kept=64)
+                exact = torch.linalg.svdvals(weight + strength * update.delta())[0]
+                assert probe.sigma(strength) == pytest.approx(float(exact), rel=1e-4)
 
 
 def test_the_cases_above_have_intruders_and_have_none(factors):

@@ -41,13 +41,14 @@ def dense_signals(first, second, w_a, w_b):
     }
 
 
-@pytest.mark.parametrize("shape", [(30, 20), (6, 40), (8, 5, 3, 3)])
-@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.7, -1.3)])
-def test_signals_are_those_of_dense_matrices(factors, shape, weights):
-    first, second = factors(shape, 3, 1), factors(shape, 5, 2)
-    found = signals(sums_of([first, second], weights), 0, 1)
-    for name, expected in dense_signals(first, second, *weights).items():
-        assert getattr(found, name) == pytest.approx(float(expected), rel=1e-6, abs=1e-6), name
+def test_signals_are_those_of_dense_matrices(factors, subtests):
+    for shape in [(30, 20), (6, 40), (8, 5, 3, 3)]:
+        for weights in [(1.0, 1.0), (0.7, -1.3)]:
+            with subtests.test(shape=shape, weights=weights):
+                first, second = factors(shape, 3, 1), factors(shape, 5, 2)
+                found = signals(sums_of([first, second], weights), 0, 1)
+                for name, expected in dense_signals(first, second, *weights).items():
+                    assert getattr(found, name) == pytest.approx(float(expected), rel=1e-6, abs=1e-6), name
 
 
 def test_a_pair_seen_from_the_other_side(factors):

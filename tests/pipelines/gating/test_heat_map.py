@@ -49,9 +49,8 @@ def test_what_was_written_is_read():
     assert HeatMap.from_dict(json.loads(json.dumps(HEAT.to_dict()))) == HEAT
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
+def test_what_is_no_map_is_refused(subtests):
+    cases = [
         {"values": []},
         {"values": [[[1.0]] * 4] * 4},
         {"progress": [0.0]},
@@ -64,13 +63,13 @@ def test_what_was_written_is_read():
         {"values": [[["1", 1.0]] * 4] * 4},
         {"values": [[[-1.0, 1.0]] * 4] * 4},
         {"values": [[[float("nan"), 1.0]] * 4] * 4},
-    ],
-)
-def test_what_is_no_map_is_refused(change):
-    with pytest.raises(ValueError, match="no map of gates"):
-        HeatMap.from_dict({**HEAT.to_dict(), **change})
-    with pytest.raises(ValueError, match="no map of gates"):
-        HeatMap.from_dict({"gate": "loud"})
+    ]
+    for change in cases:
+        with subtests.test(change=change):
+            with pytest.raises(ValueError, match="no map of gates"):
+                HeatMap.from_dict({**HEAT.to_dict(), **change})
+            with pytest.raises(ValueError, match="no map of gates"):
+                HeatMap.from_dict({"gate": "loud"})
 
 
 def test_an_untrained_map_says_so():

@@ -13,17 +13,18 @@ def loud():
     return plain, plain * 2 * torch.rand(2, 50, 3, generator=generator), torch.rand(2, 50, generator=generator) * 4
 
 
-@pytest.mark.parametrize("trust", [0.0, 0.3, 1.0])
-def test_the_total_stays_inside(loud, trust):
-    plain, gated, base = loud
-    total = (gated * within(trust, plain, gated, base, None)).sum(-1)
-    allowed = torch.maximum(plain.sum(-1), trust * base)
-    assert (total <= allowed * (1 + 1e-6)).all()
-    inside = gated.sum(-1) <= allowed
-    assert inside.any()
-    assert not inside.all()
-    torch.testing.assert_close(total[inside], gated.sum(-1)[inside], rtol=0, atol=0)
-    torch.testing.assert_close(total[~inside], allowed[~inside])
+def test_the_total_stays_inside(loud, subtests):
+    for trust in [0.0, 0.3, 1.0]:
+        with subtests.test(trust=trust):
+            plain, gated, base = loud
+            total = (gated * within(trust, plain, gated, base, None)).sum(-1)
+            allowed = torch.maximum(plain.sum(-1), trust * base)
+            assert (total <= allowed * (1 + 1e-6)).all()
+            inside = gated.sum(-1) <= allowed
+            assert inside.any()
+            assert not inside.all()
+            torch.testing.assert_close(total[inside], gated.sum(-1)[inside], rtol=0, atol=0)
+            torch.testing.assert_close(total[~inside], allowed[~inside])
 
 
 def test_the_plain_sum_is_left_exactly_as_it_is(loud):

@@ -31,7 +31,8 @@ def test_as_json_it_has_four_digits():
     assert Influence({3: 0.123456}, 0.65432).to_dict() == {"overall": 0.6543, "steps": [[3, 0.1235]]}
 
 
-@pytest.mark.parametrize(("steps", "adapters", "points"), [(20, 2, 2), (20, 3, 1), (50, 3, 3), (1000, 1, 3), (4, 3, 0)])
-def test_probes_cost_about_a_tenth(steps, adapters, points):
-    assert probe_points(steps, adapters) == points
-    assert points * adapters / 2 <= 0.15 * steps
+def test_probes_cost_about_a_tenth(subtests):
+    for steps, adapters, points in [(20, 2, 2), (20, 3, 1), (50, 3, 3), (1000, 1, 3), (4, 3, 0)]:
+        with subtests.test(steps=steps, adapters=adapters, points=points):
+            assert probe_points(steps, adapters) == points
+            assert points * adapters / 2 <= 0.15 * steps

@@ -96,13 +96,14 @@ def test_with_the_budget_for_it_both_decides_on_predictions_to_the_end(pipe, ada
     assert error_of(drawn("both", 2.0), drawn("layers", 2.0)) > 1e-4
 
 
-@pytest.mark.parametrize("where", ["output", "both", "regions"])
-def test_without_a_budget_of_ones_own_any_number_of_adapters_and_steps_goes(where):
-    choices = [AdapterChoice(str(k)) for k in range(12)]
-    assert Arbiter(where=where).plan(choices, 4).predicted_cost == pytest.approx(4.0)  # all at the first step
-    assert Arbiter(where=where).plan(choices, 48).predicted_cost == pytest.approx(2.0)
-    with pytest.raises(SettingError, match=r"at least 4\.00"):
-        Arbiter(where=where, budget=2.0).plan(choices, 4)
+def test_without_a_budget_of_ones_own_any_number_of_adapters_and_steps_goes(subtests):
+    for where in ["output", "both", "regions"]:
+        with subtests.test(where=where):
+            choices = [AdapterChoice(str(k)) for k in range(12)]
+            assert Arbiter(where=where).plan(choices, 4).predicted_cost == pytest.approx(4.0)  # all at the first step
+            assert Arbiter(where=where).plan(choices, 48).predicted_cost == pytest.approx(2.0)
+            with pytest.raises(SettingError, match=r"at least 4\.00"):
+                Arbiter(where=where, budget=2.0).plan(choices, 4)
 
 
 @pytest.mark.parametrize("where", ["both", "layers", "regions"])

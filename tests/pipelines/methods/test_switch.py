@@ -52,7 +52,7 @@ def test_the_second_step_is_the_second_adapters(pipe, adapters, draw, error_of):
     assert all((errors[turn][step] <= 1e-5) == (turn == step) for turn in range(3) for step in range(3))
 
 
-@pytest.mark.parametrize("steps", [0, 101, 1.5, True, "5"])
-def test_a_turn_is_a_whole_number_of_steps(steps):
-    with pytest.raises(SettingError, match="switch_every"):
-        Switch(switch_every=steps)
+def test_a_turn_is_a_whole_number_of_steps(subtests):
+    for steps in [0, 101, 1.5, True, "5"]:
+        with subtests.test(steps=steps), pytest.raises(SettingError, match="switch_every"):
+            Switch(switch_every=steps)

@@ -1,5 +1,7 @@
 """Adapters take turns in running in full, as often as the budget allows and never more."""
 
+import itertools
+
 import pytest
 
 from lora_loom.pipelines.errors import SettingError
@@ -11,23 +13,22 @@ def cost(turns, n, share, reference):
     return reference + (full + share * (n * len(turns) - full)) / len(turns)
 
 
-@pytest.mark.parametrize("spread", [evenly, rhythmically])
-@pytest.mark.parametrize("steps", [1, 2, 7, 20, 50])
-@pytest.mark.parametrize("budget", [1.6, 2.0, 3.3, 100.0])
-@pytest.mark.parametrize(("share", "reference"), [(0.0, 1.0), (0.05, 0.0), (0.3, 0.0)])
-def test_the_budget_is_kept_and_used(spread, steps, budget, share, reference):
-    n = 3
-    if budget < reference + (n + (steps - 1) * n * share) / steps:
-        with pytest.raises(SettingError, match="at least"):
-            affordable(n, steps, budget, share=share, reference=reference)
-        return
-    turns = spread(n, steps, affordable(n, steps, budget, share=share, reference=reference))
-    spent = cost(turns, n, share, reference)
-    assert len(turns) == steps
-    assert turns[0] == n
-    assert max(turns) <= n
-    assert spent <= budget + 1e-6
-    assert spent > budget - 1 / steps or spent == pytest.approx(n + reference) or spread is rhythmically
+def test_the_budget_is_kept_and_used(subtests):
+    n, costs = 3, [(0.0, 1.0), (0.05, 0.0), (0.3, 0.0)]
+    spreads, lengths, budgets = [evenly, rhythmically], [1, 2, 7, 20, 50], [1.6, 2.0, 3.3, 100.0]
+    for spread, steps, budget, (share, reference) in itertools.product(spreads, lengths, budgets, costs):
+        with subtests.test(spread=spread.__name__, steps=steps, budget=budget, share=share, reference=reference):
+            if budget < reference + (n + (steps - 1) * n * share) / steps:
+                with pytest.raises(SettingError, match="at least"):
+                    affordable(n, steps, budget, share=share, reference=reference)
+                continue
+            turns = spread(n, steps, affordable(n, steps, budget, share=share, reference=reference))
+            spent = cost(turns, n, share, reference)
+            assert len(turns) == steps
+            assert turns[0] == n
+            assert max(turns) <= n
+            assert spent <= budget + 1e-6
+            assert spent > budget - 1 / steps or spent == pytest.approx(n + reference) or spread is rhythmically
 
 
 def test_even_turns_are_evenly_spaced():

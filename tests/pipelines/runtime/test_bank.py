@@ -87,20 +87,19 @@ def test_a_detached_adapter_is_gone(bank):
     assert all(layer.update is None for layer in bank._layers.values())
 
 
-@pytest.mark.parametrize(
-    ("path", "factors", "words"),
-    [
+def test_factors_that_do_not_fit_are_refused_by_path_and_shape(bank, subtests):
+    cases = [
         ("z", lora(), "no such module"),
         ("norm", lora(), "LayerNorm"),
         ("b", lora(2, 4), r"\[6 r\]"),
         ("c", lora(), r"\[r 36\]"),
-    ],
-)
-def test_factors_that_do_not_fit_are_refused_by_path_and_shape(bank, path, factors, words):
-    with pytest.raises(AdapterMatchError, match=f"fog.*{path}.*{words}"):
-        bank.attach("fog", {"a": lora(), path: factors})
-    bank.activate([{"fog": 1.0}])
-    assert all(layer.update is None for layer in bank._layers.values())
+    ]
+    for path, factors, words in cases:
+        with subtests.test(path=path, factors=factors, words=words):
+            with pytest.raises(AdapterMatchError, match=f"fog.*{path}.*{words}"):
+                bank.attach("fog", {"a": lora(), path: factors})
+            bank.activate([{"fog": 1.0}])
+            assert all(layer.update is None for layer in bank._layers.values())
 
 
 def test_residents_follow_the_model_to_another_dtype(model, bank):

@@ -19,35 +19,36 @@ def update_of(down, up, gate, split=2):
     return made
 
 
-@pytest.mark.parametrize(("d_in", "d_out"), [(4, 6), (12, 16), (16, 12)])  # the first keeps the update itself
-def test_a_linear_layer_adds_the_gated_update(d_in, d_out):
-    torch.manual_seed(0)
-    module = nn.Linear(d_in, d_out)
-    down, up, x = torch.randn(3, d_in), torch.randn(3, d_out), torch.randn(2, 5, d_in)
-    layer = LowRankLinear(module)
-    layer.update = update_of(down, up, GATES)
-    expected = module(x) + x @ (down.t() @ torch.diag(GATES[0]) @ up)
-    layer.hook()
-    torch.testing.assert_close(module(x), expected, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(module(x[:, 0]), expected[:, 0], atol=1e-5, rtol=1e-5)  # without a token axis
+def test_a_linear_layer_adds_the_gated_update(subtests):
+    for d_in, d_out in [(4, 6), (12, 16), (16, 12)]:
+        with subtests.test(d_in=d_in, d_out=d_out):
+            torch.manual_seed(0)
+            module = nn.Linear(d_in, d_out)
+            down, up, x = torch.randn(3, d_in), torch.randn(3, d_out), torch.randn(2, 5, d_in)
+            layer = LowRankLinear(module)
+            layer.update = update_of(down, up, GATES)
+            expected = module(x) + x @ (down.t() @ torch.diag(GATES[0]) @ up)
+            layer.hook()
+            torch.testing.assert_close(module(x), expected, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(module(x[:, 0]), expected[:, 0], atol=1e-5, rtol=1e-5)  # without a token axis
 
 
-@pytest.mark.parametrize(
-    "how", [{"padding": 1}, {"padding": 1, "stride": 2}, {"dilation": 2}, {"padding_mode": "circular", "padding": 1}]
-)
-def test_a_convolution_goes_down_as_its_base_does(how):
-    torch.manual_seed(0)
-    module = nn.Conv2d(4, 6, 3, **how)
-    down, up, x = torch.randn(3, 4, 3, 3), torch.randn(3, 6), torch.randn(2, 4, 8, 10)
-    merged = nn.Conv2d(4, 6, 3, **how)
-    merged.load_state_dict(module.state_dict())
-    merged.weight.data += torch.einsum("r,ro,rihw->oihw", GATES[0], up, down)
-    layer = LowRankConv(module)
-    layer.update = update_of(down, up, GATES)
-    layer.hook()
-    for memory_format in (torch.contiguous_format, torch.channels_last):
-        found = module(x.to(memory_format=memory_format))
-        torch.testing.assert_close(found, merged(x), atol=1e-5, rtol=1e-5)
+def test_a_convolution_goes_down_as_its_base_does(subtests):
+    cases = [{"padding": 1}, {"padding": 1, "stride": 2}, {"dilation": 2}, {"padding_mode": "circular", "padding": 1}]
+    for how in cases:
+        with subtests.test(how=how):
+            torch.manual_seed(0)
+            module = nn.Conv2d(4, 6, 3, **how)
+            down, up, x = torch.randn(3, 4, 3, 3), torch.randn(3, 6), torch.randn(2, 4, 8, 10)
+            merged = nn.Conv2d(4, 6, 3, **how)
+            merged.load_state_dict(module.state_dict())
+            merged.weight.data += torch.einsum("r,ro,rihw->oihw", GATES[0], up, down)
+            layer = LowRankConv(module)
+            layer.update = update_of(down, up, GATES)
+            layer.hook()
+            for memory_format in (torch.contiguous_format, torch.channels_last):
+                found = module(x.to(memory_format=memory_format))
+                torch.testing.assert_close(found, merged(x), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -195,19 +196,20 @@ def test_channels_last_costs_one_plain_product():
     assert y.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize(("adapters", "width", "shared", "per_pass"), [(1, 64, 2, 3), (8, 64, 2, 3), (8, 16, 1, 3)])
-def test_an_update_costs_few_kernels_whatever_the_number_of_adapters(adapters, width, shared, per_pass):
-    module, x = nn.Linear(width, width), torch.randn(2, 5, width)
-    layer = LowRankLinear(module)
-    layer.hook()
-    factors = [PlacedFactors(torch.randn(2, width), torch.randn(2, width)) for _ in range(adapters)]
-    layer.update = Update(factors, range(adapters))
-    with torch.no_grad():
-        for passes, extra in ((1, shared), (2, per_pass)):
-            layer.update.gate = torch.ones(passes, 2 * adapters)
-            module(x)  # stack and fold
-            with Kernels() as base:
-                layer.base(x)
-            with Kernels() as with_update:
-                module(x)
-            assert with_update.count - base.count == extra
+def test_an_update_costs_few_kernels_whatever_the_number_of_adapters(subtests):
+    for adapters, width, shared, per_pass in [(1, 64, 2, 3), (8, 64, 2, 3), (8, 16, 1, 3)]:
+        with subtests.test(adapters=adapters, width=width, shared=shared, per_pass=per_pass):
+            module, x = nn.Linear(width, width), torch.randn(2, 5, width)
+            layer = LowRankLinear(module)
+            layer.hook()
+            factors = [PlacedFactors(torch.randn(2, width), torch.randn(2, width)) for _ in range(adapters)]
+            layer.update = Update(factors, range(adapters))
+            with torch.no_grad():
+                for passes, extra in ((1, shared), (2, per_pass)):
+                    layer.update.gate = torch.ones(passes, 2 * adapters)
+                    module(x)  # stack and fold
+                    with Kernels() as base:
+                        layer.base(x)
+                    with Kernels() as with_update:
+                        module(x)
+                    assert with_update.count - base.count == extra

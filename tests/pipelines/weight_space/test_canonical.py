@@ -9,26 +9,28 @@ from lora_loom.pipelines.weight_space.canonical import balanced, canonical, orth
 SHAPES = [((20,), 4), ((5, 3, 3), 4), ((6, 1, 1), 6), ((20,), 30)]  # the last has more ranks than outputs or inputs
 
 
-@pytest.mark.parametrize(("inputs", "rank"), SHAPES)
-def test_it_is_the_svd_of_the_dense_update(update, dense, close, inputs, rank):
-    factors = update(0, rank, inputs=inputs)
-    form = canonical(factors)
-    expected = torch.linalg.svdvals(dense(factors))
-    assert close(form.s, expected[: form.rank])
-    assert expected[form.rank :].norm() <= 1e-6 * expected[0]
-    assert close(form.u * form.s @ form.v.T, dense(factors))
-    for side in (form.u, form.v):
-        assert close(side.T @ side, torch.eye(form.rank, dtype=torch.float64), 1e-10)
+def test_it_is_the_svd_of_the_dense_update(update, dense, close, subtests):
+    for inputs, rank in SHAPES:
+        with subtests.test(inputs=inputs, rank=rank):
+            factors = update(0, rank, inputs=inputs)
+            form = canonical(factors)
+            expected = torch.linalg.svdvals(dense(factors))
+            assert close(form.s, expected[: form.rank])
+            assert expected[form.rank :].norm() <= 1e-6 * expected[0]
+            assert close(form.u * form.s @ form.v.T, dense(factors))
+            for side in (form.u, form.v):
+                assert close(side.T @ side, torch.eye(form.rank, dtype=torch.float64), 1e-10)
 
 
-@pytest.mark.parametrize("to_factors", [balanced, orthonormal_down])
-@pytest.mark.parametrize("inputs", [(20,), (5, 3, 3)])
-def test_factors_of_the_form_are_the_same_update(update, dense, close, to_factors, inputs):
-    factors = update(1, inputs=inputs)
-    made = to_factors(canonical(factors))
-    assert made.down.shape == factors.down.shape
-    assert made.up.dtype == made.down.dtype == torch.float32
-    assert close(dense(made), dense(factors))
+def test_factors_of_the_form_are_the_same_update(update, dense, close, subtests):
+    for to_factors in [balanced, orthonormal_down]:
+        for inputs in [(20,), (5, 3, 3)]:
+            with subtests.test(to_factors=to_factors, inputs=inputs):
+                factors = update(1, inputs=inputs)
+                made = to_factors(canonical(factors))
+                assert made.down.shape == factors.down.shape
+                assert made.up.dtype == made.down.dtype == torch.float32
+                assert close(dense(made), dense(factors))
 
 
 def test_the_form_does_not_depend_on_the_training_gauge(update, regauged, close):

@@ -54,26 +54,27 @@ def test_the_file_draws_what_the_live_fusion_draws(sd15, target, sources, draw, 
     assert result.error < 1e-6
 
 
-@pytest.mark.parametrize(("rank", "dtype"), [(None, torch.float16), (None, torch.bfloat16), (3, torch.float32)])
-def test_the_reported_error_is_that_of_the_file(target, sources, tmp_path, rank, dtype):
-    result = exported(create("merge"), CHOICES, sources, name="one", rank=rank, dtype=dtype)
-    path = tmp_path / "one.safetensors"
-    save_adapter(result.adapter, path, dtype=dtype)
-    loaded = load_adapter(path, name="one", target=target)
-    lost = live = 0.0
-    for component, layers in loaded.components.items():
-        for layer, factors in layers.items():
-            of = [(choice.strength, sources[choice.name].components.get(component, {})) for choice in CHOICES]
-            whole = stack([Weighted(strength, layers[layer]) for strength, layers in of if layer in layers])
-            lost += distance(factors, whole) ** 2
-            live += norm(whole) ** 2
-            assert rank is None or factors.rank <= rank
-    assert result.error == pytest.approx((lost / live) ** 0.5, rel=1e-3)
-    assert result.error > 1e-4
-    assert result.change < 1e-6  # merge is the plain sum
-    together = sum(group.layers for group in result.groups)
-    assert together == sum(len(layers) for layers in loaded.components.values())
-    assert {group.component for group in result.groups} == {"denoiser", "text_encoder"}
+def test_the_reported_error_is_that_of_the_file(target, sources, tmp_path, subtests):
+    for rank, dtype in [(None, torch.float16), (None, torch.bfloat16), (3, torch.float32)]:
+        with subtests.test(rank=rank, dtype=dtype):
+            result = exported(create("merge"), CHOICES, sources, name="one", rank=rank, dtype=dtype)
+            path = tmp_path / "one.safetensors"
+            save_adapter(result.adapter, path, dtype=dtype)
+            loaded = load_adapter(path, name="one", target=target)
+            lost = live = 0.0
+            for component, layers in loaded.components.items():
+                for layer, factors in layers.items():
+                    of = [(choice.strength, sources[choice.name].components.get(component, {})) for choice in CHOICES]
+                    whole = stack([Weighted(strength, layers[layer]) for strength, layers in of if layer in layers])
+                    lost += distance(factors, whole) ** 2
+                    live += norm(whole) ** 2
+                    assert rank is None or factors.rank <= rank
+            assert result.error == pytest.approx((lost / live) ** 0.5, rel=1e-3)
+            assert result.error > 1e-4
+            assert result.change < 1e-6  # merge is the plain sum
+            together = sum(group.layers for group in result.groups)
+            assert together == sum(len(layers) for layers in loaded.components.values())
+            assert {group.component for group in result.groups} == {"denoiser", "text_encoder"}
 
 
 def test_change_is_the_way_from_the_plain_sum(sources):
@@ -132,10 +133,10 @@ def test_the_recipe_names_every_source_by_its_hash(sources):
     }
 
 
-@pytest.mark.parametrize("name", ["switch", "composite", "delta_sum"])
-def test_what_happens_while_drawing_is_refused(sources, name):
-    with pytest.raises(SettingError, match="cannot be written into one file"):
-        exported(create(name), CHOICES, sources, name="one")
+def test_what_happens_while_drawing_is_refused(sources, subtests):
+    for name in ["switch", "composite", "delta_sum"]:
+        with subtests.test(name=name), pytest.raises(SettingError, match="cannot be written into one file"):
+            exported(create(name), CHOICES, sources, name="one")
 
 
 def test_nothing_to_merge_is_said(sources):

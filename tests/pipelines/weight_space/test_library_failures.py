@@ -77,20 +77,21 @@ def check(adapter, path, expected):
     assert float((found - expected).norm() / expected.norm()) < 1e-5
 
 
-@pytest.mark.parametrize("method", ["merge", "svd"])
-@pytest.mark.parametrize("path", [LINEAR, CONV, POINTWISE])
-def test_alpha_is_applied_once(write, merged, target, path, method):
+def test_alpha_is_applied_once(write, merged, target, subtests):
     """PEFT up to 0.20 applied it twice in its svd family; sd-scripts' concat scales by a squared ratio."""
-    fox, first = kohya(target, path, 0, 4, alpha=1.0)
-    ink, second = kohya(target, path, 5, 4, alpha=8.0)
-    adapters = {"fox": write("fox", fox), "ink": write("ink", ink)}
-    one = merged(adapters, {"fox": 0.7, "ink": 0.4}, method, rank=8)
-    if method == "merge":
-        check(one, path, 0.7 * first + 0.4 * second)
-    else:  # cut to the largest rank, 4, by default: the best of that rank
-        singular = torch.linalg.svdvals((0.7 * first + 0.4 * second).flatten(1))
-        lost = (one.denoiser[path].delta() - 0.7 * first - 0.4 * second).norm()
-        assert float(lost) == pytest.approx(float(singular[4:].norm()), rel=1e-3)
+    for method in ["merge", "svd"]:
+        for path in [LINEAR, CONV, POINTWISE]:
+            with subtests.test(method=method, path=path):
+                fox, first = kohya(target, path, 0, 4, alpha=1.0)
+                ink, second = kohya(target, path, 5, 4, alpha=8.0)
+                adapters = {"fox": write("fox", fox), "ink": write("ink", ink)}
+                one = merged(adapters, {"fox": 0.7, "ink": 0.4}, method, rank=8)
+                if method == "merge":
+                    check(one, path, 0.7 * first + 0.4 * second)
+                else:  # cut to the largest rank, 4, by default: the best of that rank
+                    singular = torch.linalg.svdvals((0.7 * first + 0.4 * second).flatten(1))
+                    lost = (one.denoiser[path].delta() - 0.7 * first - 0.4 * second).norm()
+                    assert float(lost) == pytest.approx(float(singular[4:].norm()), rel=1e-3)
 
 
 def test_a_file_without_alpha_has_scale_one(write, merged, target):
@@ -118,14 +119,15 @@ def test_updates_are_summed_and_not_factors(write, merged, target):
     check(one, LINEAR, first + second)
 
 
-@pytest.mark.parametrize("method", ["merge", "svd", "ties", "dare", "lego", "lion"])
-def test_ranks_differ_by_layer_and_by_adapter(write, merged, target, method):
+def test_ranks_differ_by_layer_and_by_adapter(write, merged, target, subtests):
     """PEFT's `linear` ends in a bare error of torch.stack; its svd types fail on convolutions."""
-    fox = kohya(target, LINEAR, 0, 1, alpha=1.0)[0] | kohya(target, CONV, 2, 6, alpha=2.0)[0]
-    ink = kohya(target, LINEAR, 4, 12, alpha=1.0)[0] | kohya(target, POINTWISE, 6, 3, alpha=3.0)[0]
-    one = merged({"fox": write("fox", fox), "ink": write("ink", ink)}, {"fox": 0.7, "ink": 0.4}, method)
-    assert set(one.denoiser) == {LINEAR, CONV, POINTWISE}
-    check(one, POINTWISE, 0.4 * kohya(target, POINTWISE, 6, 3, alpha=3.0)[1])
+    for method in ["merge", "svd", "ties", "dare", "lego", "lion"]:
+        with subtests.test(method=method):
+            fox = kohya(target, LINEAR, 0, 1, alpha=1.0)[0] | kohya(target, CONV, 2, 6, alpha=2.0)[0]
+            ink = kohya(target, LINEAR, 4, 12, alpha=1.0)[0] | kohya(target, POINTWISE, 6, 3, alpha=3.0)[0]
+            one = merged({"fox": write("fox", fox), "ink": write("ink", ink)}, {"fox": 0.7, "ink": 0.4}, method)
+            assert set(one.denoiser) == {LINEAR, CONV, POINTWISE}
+            check(one, POINTWISE, 0.4 * kohya(target, POINTWISE, 6, 3, alpha=3.0)[1])
 
 
 def test_a_negative_strength_is_in_one_factor_only(write, merged, target):
@@ -219,12 +221,13 @@ def test_a_fused_qkv_is_taken_apart_before_it_is_merged(pipes, tmp_path):
     check(one, f"{block}.to_v", rows[2 * out :])
 
 
-@pytest.mark.parametrize("method", ["merge", "svd", "ties", "lego"])
-def test_twice_all_strengths_is_twice_the_update(write, merged, target, method):
-    fox, ink = (kohya(target, LINEAR, seed, 4, alpha=4.0)[0] for seed in (0, 5))
-    adapters = {"fox": write("fox", fox), "ink": write("ink", ink)}
-    once = merged(adapters, {"fox": 0.4, "ink": -0.3}, method).denoiser[LINEAR].delta()
-    check(merged(adapters, {"fox": 0.8, "ink": -0.6}, method), LINEAR, 2.0 * once)
+def test_twice_all_strengths_is_twice_the_update(write, merged, target, subtests):
+    for method in ["merge", "svd", "ties", "lego"]:
+        with subtests.test(method=method):
+            fox, ink = (kohya(target, LINEAR, seed, 4, alpha=4.0)[0] for seed in (0, 5))
+            adapters = {"fox": write("fox", fox), "ink": write("ink", ink)}
+            once = merged(adapters, {"fox": 0.4, "ink": -0.3}, method).denoiser[LINEAR].delta()
+            check(merged(adapters, {"fox": 0.8, "ink": -0.6}, method), LINEAR, 2.0 * once)
 
 
 def test_a_file_in_bfloat16_is_merged_in_float32(write, merged, target):

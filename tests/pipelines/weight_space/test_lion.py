@@ -54,16 +54,20 @@ def test_levelled_norms_conserve_each_adapter_in_each_component(three, consisten
     assert made["fox"].text_encoders["text_encoder"]["encoder.q"] is only_one_has_it
 
 
-@pytest.mark.parametrize("consistency", [0.0, 1.0])
-@pytest.mark.parametrize("beta", [0.5, 1.0])
-def test_the_sum_is_about_as_large_as_its_largest_part(three, beta, consistency):
+def test_the_sum_is_about_as_large_as_its_largest_part(three, subtests):
     """Within [0.8, 1.5] for two adapters, and at most sqrt(N) where they are orthogonal."""
-    pair = {name: three[name] for name in ("fox", "fog")}
-    made = fused(pair, beta, consistency)
-    parts = {name: each.denoiser["wide"] for name, each in made.items()}
-    energy = sum(STRENGTHS[a] * STRENGTHS[b] * inner(parts[a], parts[b]) for a, b in itertools.product(parts, repeat=2))
-    largest = max(abs(STRENGTHS[name]) * norm(part) for name, part in parts.items())
-    assert 0.8 * largest <= math.sqrt(energy) <= (1.5 if beta < 1.0 else math.sqrt(2.001)) * largest
+    for consistency in [0.0, 1.0]:
+        for beta in [0.5, 1.0]:
+            with subtests.test(consistency=consistency, beta=beta):
+                pair = {name: three[name] for name in ("fox", "fog")}
+                made = fused(pair, beta, consistency)
+                parts = {name: each.denoiser["wide"] for name, each in made.items()}
+                energy = sum(
+                    STRENGTHS[a] * STRENGTHS[b] * inner(parts[a], parts[b])
+                    for a, b in itertools.product(parts, repeat=2)
+                )
+                largest = max(abs(STRENGTHS[name]) * norm(part) for name, part in parts.items())
+                assert 0.8 * largest <= math.sqrt(energy) <= (1.5 if beta < 1.0 else math.sqrt(2.001)) * largest
 
 
 def test_neutral_settings_are_the_plain_sum(three):
@@ -72,16 +76,17 @@ def test_neutral_settings_are_the_plain_sum(three):
         assert all(made[name].denoiser[path] is factors for path, factors in each.denoiser.items())
 
 
-@pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
-def test_the_guard_holds_back_near_twins(update, adapter, beta):
-    factors = update(0)
-    near = LoraFactors(factors.down, factors.up + 0.05 * update(1).up)
-    twins = {"fox": adapter("fox", {"a": factors}), "copy": adapter("copy", {"a": near})}
-    made = turned_apart(twins, dict.fromkeys(twins, 1.0), dict.fromkeys(twins, 1.0), beta, 0.0, {})
-    together = made["fox"].denoiser["a"].delta() + made["copy"].denoiser["a"].delta()
-    size = float(together.norm()) / norm(factors)
-    assert size == pytest.approx(2.0, rel=0.05) if beta == 0.0 else size < 1.98
-    assert beta < 1.0 or size == pytest.approx(math.sqrt(2), rel=0.05)
+def test_the_guard_holds_back_near_twins(update, adapter, subtests):
+    for beta in [0.0, 0.3, 1.0]:
+        with subtests.test(beta=beta):
+            factors = update(0)
+            near = LoraFactors(factors.down, factors.up + 0.05 * update(1).up)
+            twins = {"fox": adapter("fox", {"a": factors}), "copy": adapter("copy", {"a": near})}
+            made = turned_apart(twins, dict.fromkeys(twins, 1.0), dict.fromkeys(twins, 1.0), beta, 0.0, {})
+            together = made["fox"].denoiser["a"].delta() + made["copy"].denoiser["a"].delta()
+            size = float(together.norm()) / norm(factors)
+            assert size == pytest.approx(2.0, rel=0.05) if beta == 0.0 else size < 1.98
+            assert beta < 1.0 or size == pytest.approx(math.sqrt(2), rel=0.05)
 
 
 def test_what_needs_no_change_is_not_changed(three):

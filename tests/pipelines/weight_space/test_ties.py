@@ -1,6 +1,5 @@
 """TIES: neutral where nothing conflicts, votes by weight, trims by size."""
 
-import pytest
 import torch
 
 from lora_loom.pipelines.weight_space.stack import Weighted
@@ -43,14 +42,15 @@ def test_a_sign_is_elected_by_weight_and_value():
     assert agreeing(cores, "mean").tolist() == [[2.5, -2.0, -4.0]]
 
 
-@pytest.mark.parametrize(("density", "kept"), [(0.01, 1), (0.5, 6), (0.51, 7), (1.0, 12)])
-def test_trimming_keeps_the_largest_entries(density, kept):
-    core = torch.arange(-6.0, 6.0).view(3, 4)
-    core[core >= 0] += 1.0
-    trimmed = trim(core, density)
-    left = trimmed[trimmed != 0].abs()
-    assert len(left) == kept
-    assert left.min() >= core[trimmed == 0].abs().max() if kept < 12 else torch.equal(trimmed, core)
+def test_trimming_keeps_the_largest_entries(subtests):
+    for density, kept in [(0.01, 1), (0.5, 6), (0.51, 7), (1.0, 12)]:
+        with subtests.test(density=density, kept=kept):
+            core = torch.arange(-6.0, 6.0).view(3, 4)
+            core[core >= 0] += 1.0
+            trimmed = trim(core, density)
+            left = trimmed[trimmed != 0].abs()
+            assert len(left) == kept
+            assert left.min() >= core[trimmed == 0].abs().max() if kept < 12 else torch.equal(trimmed, core)
 
 
 def test_the_order_of_adapters_changes_nothing(update, dense, close):

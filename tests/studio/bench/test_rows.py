@@ -2,17 +2,15 @@
 
 import json
 
-import pytest
-
 from lora_loom.studio.bench.clock import Estimate
 from lora_loom.studio.bench.rows import row
 
 
-@pytest.mark.parametrize(
-    ("value", "at_least", "holds"), [(2.0, False, True), (2.1, False, False), (2.0, True, True), (1.9, True, False)]
-)
-def test_a_line_is_a_bound_that_may_be_touched(value, at_least, holds):
-    assert row("X", "x", Estimate.exact(value), anchor=None, line=2.0, at_least=at_least)["holds"] is holds
+def test_a_line_is_a_bound_that_may_be_touched(subtests):
+    cases = [(2.0, False, True), (2.1, False, False), (2.0, True, True), (1.9, True, False)]
+    for value, at_least, holds in cases:
+        with subtests.test(value=value, at_least=at_least, holds=holds):
+            assert row("X", "x", Estimate.exact(value), anchor=None, line=2.0, at_least=at_least)["holds"] is holds
 
 
 def test_without_a_line_there_is_no_verdict():

@@ -1,6 +1,5 @@
 """The models that are measured are those that the results name."""
 
-import pytest
 import torch
 from torch import nn
 
@@ -8,15 +7,17 @@ from lora_loom.studio.bench.random_loras import random_factors, random_loras, si
 from lora_loom.studio.bench.subjects import SDXL, SKELETON, TINY, attention_linears
 
 
-@pytest.mark.parametrize(
-    ("subject", "linears", "in_attention", "millions"),
-    [(SDXL, 743, 560, 2567), (SKELETON, 743, 560, 23), (TINY, 83, 56, 7)],
-)
-def test_size(subject, linears, in_attention, millions):
-    unet = subject.build("meta")
-    assert sum(isinstance(module, nn.Linear) for module in unet.modules()) == linears
-    assert len(list(attention_linears(unet))) == in_attention
-    assert round(sum(parameter.numel() for parameter in unet.parameters()) / 1e6) == millions
+def test_size(subtests):
+    for subject, linears, in_attention, millions in [
+        (SDXL, 743, 560, 2567),
+        (SKELETON, 743, 560, 23),
+        (TINY, 83, 56, 7),
+    ]:
+        with subtests.test(subject=subject, linears=linears, in_attention=in_attention, millions=millions):
+            unet = subject.build("meta")
+            assert sum(isinstance(module, nn.Linear) for module in unet.modules()) == linears
+            assert len(list(attention_linears(unet))) == in_attention
+            assert round(sum(parameter.numel() for parameter in unet.parameters()) / 1e6) == millions
 
 
 def test_the_same_weights_and_inputs_every_time(mini):

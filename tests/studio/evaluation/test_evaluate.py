@@ -77,20 +77,18 @@ def test_what_a_metric_needs_is_asked_for_before_work_begins(sets, extractor):
     assert extractor.seen == 0
 
 
-@pytest.mark.parametrize(
-    ("name", "complaint"),
-    [
+def test_what_is_asked_for_is_checked(subtests):
+    cases = [
         ("fod", r"no metric named 'fod': expected one of clip_i.*Did you mean 'fid'"),
         ("fid@dinov3:x", r"no feature extractor named 'dinov3'"),
         ("dino@clip:x", r"dino is not defined on clip:x: expected an extractor of kind dinov2"),
         ("clip_score@dinov2:x", "needs an extractor that reads prompts"),
         ("joint_success@clip:x", "looks through no extractor"),
         ("fid@clip", "clip is unavailable because no model is named"),
-    ],
-)
-def test_what_is_asked_for_is_checked(name, complaint):
-    with pytest.raises(EvaluationError, match=complaint):
-        ask([name])
+    ]
+    for name, complaint in cases:
+        with subtests.test(name=name, complaint=complaint), pytest.raises(EvaluationError, match=complaint):
+            ask([name])
 
 
 def test_without_names_all_that_fits_is_measured(sets, write_folder):

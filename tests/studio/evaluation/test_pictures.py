@@ -74,22 +74,21 @@ def test_failed_rows_and_files_without_a_row_are_told(write_folder):
     assert "001.png, 002.png" in found.remarks[1]
 
 
-@pytest.mark.parametrize(
-    ("line", "complaint"),
-    [
+def test_a_bad_row_is_named_by_its_line(write_folder, subtests):
+    cases = [
         ("{", "line 2 of .*metadata.jsonl is not JSON"),
         ("[1]", "line 2 of .*metadata.jsonl is not a JSON object"),
         ('{"prompt": "a"}', "line 2 .* names no picture"),
         ('{"file_name": "nothing.png"}', "line 2 .* names a picture that is not there: found nothing.png"),
         ('{"file_name": "../x.png"}', "line 2 .* points outside the folder"),
         ('{"file_name": "000.png"}', "line 2 .* names 000.png a second time"),
-    ],
-)
-def test_a_bad_row_is_named_by_its_line(write_folder, line, complaint):
-    folder = write_folder("x", 1)
-    rows(folder, '{"file_name": "000.png"}', line)
-    with pytest.raises(EvaluationError, match=complaint):
-        read_pictures(folder)
+    ]
+    for line, complaint in cases:
+        with subtests.test(line=line, complaint=complaint):
+            folder = write_folder("x", 1)
+            rows(folder, '{"file_name": "000.png"}', line)
+            with pytest.raises(EvaluationError, match=complaint):
+                read_pictures(folder)
 
 
 def test_an_empty_folder_and_none_at_all(tmp_path):

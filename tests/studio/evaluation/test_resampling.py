@@ -26,17 +26,18 @@ def drawn(rng, prompts, seeds, *, binary):
     return (values > -1.0).astype(float) if binary else values, clusters
 
 
-@pytest.mark.parametrize("binary", [False, True])
-@pytest.mark.parametrize("prompts", [10, 60])
-def test_95_percent_intervals_cover_the_truth(binary, prompts):
-    truth = stats.norm.cdf(1 / np.sqrt(2)) if binary else 0.0
-    rng = np.random.default_rng(1)
-    covered = 0
-    for _ in range(REPEATS):
-        values, clusters = drawn(rng, prompts, 4, binary=binary)
-        low, high = proportion_interval(values, clusters) if binary else cluster_bootstrap(values, clusters)
-        covered += low <= truth <= high
-    assert 0.90 <= covered / REPEATS <= 0.99
+def test_95_percent_intervals_cover_the_truth(subtests):
+    for binary in [False, True]:
+        for prompts in [10, 60]:
+            with subtests.test(binary=binary, prompts=prompts):
+                truth = stats.norm.cdf(1 / np.sqrt(2)) if binary else 0.0
+                rng = np.random.default_rng(1)
+                covered = 0
+                for _ in range(REPEATS):
+                    values, clusters = drawn(rng, prompts, 4, binary=binary)
+                    low, high = proportion_interval(values, clusters) if binary else cluster_bootstrap(values, clusters)
+                    covered += low <= truth <= high
+                assert 0.90 <= covered / REPEATS <= 0.99
 
 
 def test_drawing_pictures_instead_of_prompts_would_not():

@@ -31,10 +31,10 @@ def test_a_judge_like_a_coin_is_refused() -> None:
         rogan_gladen(0.5, 0.5, 0.5)
 
 
-@pytest.mark.parametrize(("hits", "n"), [(-1, 3), (4, 3), (0, 0)])
-def test_counts_are_checked(hits: int, n: int) -> None:
-    with pytest.raises(ValueError, match="hits"):
-        Counted(hits, n)
+def test_counts_are_checked(subtests: pytest.Subtests) -> None:
+    for hits, n in [(-1, 3), (4, 3), (0, 0)]:
+        with subtests.test(hits=hits, n=n), pytest.raises(ValueError, match="hits"):
+            Counted(hits, n)
 
 
 def test_the_interval_covers_the_truth() -> None:

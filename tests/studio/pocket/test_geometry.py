@@ -26,13 +26,14 @@ def test_most_pixels_of_a_thing_are_nearest_to_its_colour() -> None:
         assert np.bincount(found[found >= 0]).argmax() == number, colour
 
 
-@pytest.mark.parametrize(("subject", "colour"), [("cat", "red"), ("house", "blue"), ("owlet", "green")])
-@pytest.mark.parametrize("size", [64, 128])
-def test_the_silhouette_names_shape_and_colour(subject: str, colour: str, size: int) -> None:
-    scene = Scene(subject, colour, background="paper", x=0.06, y=-0.05, scale=1.05, tilt=0.08)
-    found = silhouette(_picture(scene, size))
-    assert found is not None
-    assert (found.subject, found.colour) == (subject, colour)
+def test_the_silhouette_names_shape_and_colour(subtests: pytest.Subtests) -> None:
+    for subject, colour in [("cat", "red"), ("house", "blue"), ("owlet", "green")]:
+        for size in [64, 128]:
+            with subtests.test(subject=subject, colour=colour, size=size):
+                scene = Scene(subject, colour, background="paper", x=0.06, y=-0.05, scale=1.05, tilt=0.08)
+                found = silhouette(_picture(scene, size))
+                assert found is not None
+                assert (found.subject, found.colour) == (subject, colour)
 
 
 def test_nothing_is_said_of_noise_and_of_an_empty_picture() -> None:
@@ -41,15 +42,16 @@ def test_nothing_is_said_of_noise_and_of_an_empty_picture() -> None:
     assert silhouette(np.full((64, 64, 3), 240, np.uint8)) is None
 
 
-@pytest.mark.parametrize("pattern", LATTICES)
-def test_a_pattern_is_seen_where_it_is_drawn_alone(pattern: str) -> None:
-    factor = "background" if pattern in HELD["background"] else "style"
-    for variation in range(3):
-        plain = Scene("cat", "blue", background="meadow", variation=variation)
-        with_it = Scene(**{**plain.named(), factor: pattern}, variation=variation)
-        assert shows_pattern(_picture(with_it), pattern)
-        assert not shows_pattern(_picture(plain), pattern)
-        assert periodicity(_picture(with_it), pattern) > periodicity(_picture(plain), pattern)
+def test_a_pattern_is_seen_where_it_is_drawn_alone(subtests: pytest.Subtests) -> None:
+    for pattern in LATTICES:
+        with subtests.test(pattern=pattern):
+            factor = "background" if pattern in HELD["background"] else "style"
+            for variation in range(3):
+                plain = Scene("cat", "blue", background="meadow", variation=variation)
+                with_it = Scene(**{**plain.named(), factor: pattern}, variation=variation)
+                assert shows_pattern(_picture(with_it), pattern)
+                assert not shows_pattern(_picture(plain), pattern)
+                assert periodicity(_picture(with_it), pattern) > periodicity(_picture(plain), pattern)
 
 
 def test_lattices_are_of_values_the_world_knows() -> None:

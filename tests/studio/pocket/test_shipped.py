@@ -35,12 +35,13 @@ def test_at_least_fourteen_adapters_over_five_categories() -> None:
     assert {concept(name).category for name in SHIPPED} == {c.category for c in CONCEPTS.values()}
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-def test_every_adapter_has_preview_and_description(name: str) -> None:
-    about = json.loads((adapters_path() / f"{name}.json").read_text())
-    assert name in about["activation text"]
-    assert about["title"] == concept(name).title
-    assert (adapters_path() / f"{name}.preview.png").exists()
+def test_every_adapter_has_preview_and_description(subtests: pytest.Subtests) -> None:
+    for name in SHIPPED:
+        with subtests.test(name=name):
+            about = json.loads((adapters_path() / f"{name}.json").read_text())
+            assert name in about["activation text"]
+            assert about["title"] == concept(name).title
+            assert (adapters_path() / f"{name}.preview.png").exists()
 
 
 def test_documents_are_those_of_the_results() -> None:

@@ -36,23 +36,25 @@ def test_same_scene_gives_same_pixels() -> None:
     assert np.array_equal(render(SCENE).image, render(SCENE).image)
 
 
-@pytest.mark.parametrize("factor", list(FACTORS))
-def test_no_two_values_of_a_factor_draw_the_same(factor: str) -> None:
-    values = (*FACTORS[factor], *HELD.get(factor, ()))
-    pictures = [render(Scene(**{**SCENE.named(), factor: value}, variation=3), 32).image for value in values]
-    for i, a in enumerate(pictures):
-        for b in pictures[:i]:
-            assert np.abs(a - b).mean() > 0.002
+def test_no_two_values_of_a_factor_draw_the_same(subtests: pytest.Subtests) -> None:
+    for factor in list(FACTORS):
+        with subtests.test(factor=factor):
+            values = (*FACTORS[factor], *HELD.get(factor, ()))
+            pictures = [render(Scene(**{**SCENE.named(), factor: value}, variation=3), 32).image for value in values]
+            for i, a in enumerate(pictures):
+                for b in pictures[:i]:
+                    assert np.abs(a - b).mean() > 0.002
 
 
-@pytest.mark.parametrize("size", [48, 64, 128])
-def test_any_size_draws_the_same_scene(size: int) -> None:
-    small, large = render(SCENE, 64).image, render(SCENE, size)
-    assert large.image.shape == (size, size, 3)
-    assert abs(large.image.mean() - small.mean()) < 0.02
-    assert 0.05 < large.subject.mean() < 0.6
-    assert large.accessory.any()
-    assert not (large.accessory & ~large.subject).any()
+def test_any_size_draws_the_same_scene(subtests: pytest.Subtests) -> None:
+    for size in [48, 64, 128]:
+        with subtests.test(size=size):
+            small, large = render(SCENE, 64).image, render(SCENE, size)
+            assert large.image.shape == (size, size, 3)
+            assert abs(large.image.mean() - small.mean()) < 0.02
+            assert 0.05 < large.subject.mean() < 0.6
+            assert large.accessory.any()
+            assert not (large.accessory & ~large.subject).any()
 
 
 def test_unknown_value_names_the_known_ones() -> None:
@@ -60,15 +62,16 @@ def test_unknown_value_names_the_known_ones() -> None:
         Scene("cat", colour="beige")
 
 
-@pytest.mark.parametrize("pair", list(WITHHELD_PAIRS))
-def test_withheld_pairs_are_fifteen_percent_and_spread(pair: tuple[str, str]) -> None:
-    first, second = (FACTORS[f] for f in pair)
-    withheld = WITHHELD_PAIRS[pair]
-    assert abs(len(withheld) / (len(first) * len(second)) - 0.15) < 0.02
-    for value in first:
-        assert sum(a == value for a, _ in withheld) <= len(second) // 2
-    for value in second:
-        assert sum(b == value for _, b in withheld) <= len(first) // 2
+def test_withheld_pairs_are_fifteen_percent_and_spread(subtests: pytest.Subtests) -> None:
+    for pair in list(WITHHELD_PAIRS):
+        with subtests.test(pair=pair):
+            first, second = (FACTORS[f] for f in pair)
+            withheld = WITHHELD_PAIRS[pair]
+            assert abs(len(withheld) / (len(first) * len(second)) - 0.15) < 0.02
+            for value in first:
+                assert sum(a == value for a, _ in withheld) <= len(second) // 2
+            for value in second:
+                assert sum(b == value for _, b in withheld) <= len(first) // 2
 
 
 def test_sampled_scenes_keep_to_their_side() -> None:
@@ -111,24 +114,25 @@ def test_grammar_draws_creatures_beyond_the_named_ones() -> None:
     assert np.isfinite(render(SCENE, 64, next(iter(strangers))).image).all()
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("companion", [*COMPANIONS[1:], *HELD_OBJECTS])
-def test_companions_stay_inside_and_leave_every_face_free(companion: str, place: str) -> None:
-    axis = np.zeros((1, 1), np.float32)
-    for i, subject in enumerate((*SUBJECTS, *HELD_CHARACTERS)):
-        scene = posed(Scene(subject, place=place, companion=companion), np.random.default_rng((6, i)))
-        mask = render(scene, 64).companion
-        assert 0.015 < mask.mean() < 0.1
-        assert not np.concatenate((mask[0], mask[-1], mask[:, 0], mask[:, -1])).any()
-        creature = CREATURES.get(subject)
-        _, at = draw_creature(creature, axis, axis) if creature else OBJECTS[subject](axis, axis)
-        size, tilt = SUBJECT_SIZE * scene.scale, scene.tilt
-        x = PLACE_X[place] + scene.x + size * (at.eyes[0] * np.cos(tilt) - at.eyes[1] * np.sin(tilt))
-        y = 0.08 + scene.y + size * (at.eyes[1] * np.cos(tilt) + at.eyes[0] * np.sin(tilt))
-        v, u = np.meshgrid((np.arange(64) + 0.5) / 32 - 1, (np.arange(64) + 0.5) / 32 - 1, indexing="ij")
-        face = (np.abs(u - x) < (at.eye_gap + 0.12) * size) & (v > y - 0.14 * size) & (v < y + 0.36 * size)
-        assert face.any()
-        assert not (face & mask).any()
+def test_companions_stay_inside_and_leave_every_face_free(subtests: pytest.Subtests) -> None:
+    for place in PLACES:
+        for companion in [*COMPANIONS[1:], *HELD_OBJECTS]:
+            with subtests.test(place=place, companion=companion):
+                axis = np.zeros((1, 1), np.float32)
+                for i, subject in enumerate((*SUBJECTS, *HELD_CHARACTERS)):
+                    scene = posed(Scene(subject, place=place, companion=companion), np.random.default_rng((6, i)))
+                    mask = render(scene, 64).companion
+                    assert 0.015 < mask.mean() < 0.1
+                    assert not np.concatenate((mask[0], mask[-1], mask[:, 0], mask[:, -1])).any()
+                    creature = CREATURES.get(subject)
+                    _, at = draw_creature(creature, axis, axis) if creature else OBJECTS[subject](axis, axis)
+                    size, tilt = SUBJECT_SIZE * scene.scale, scene.tilt
+                    x = PLACE_X[place] + scene.x + size * (at.eyes[0] * np.cos(tilt) - at.eyes[1] * np.sin(tilt))
+                    y = 0.08 + scene.y + size * (at.eyes[1] * np.cos(tilt) + at.eyes[0] * np.sin(tilt))
+                    v, u = np.meshgrid((np.arange(64) + 0.5) / 32 - 1, (np.arange(64) + 0.5) / 32 - 1, indexing="ij")
+                    face = (np.abs(u - x) < (at.eye_gap + 0.12) * size) & (v > y - 0.14 * size) & (v < y + 0.36 * size)
+                    assert face.any()
+                    assert not (face & mask).any()
 
 
 def test_a_companion_stands_opposite_its_subject_and_on_both_sides_of_a_central_one() -> None:

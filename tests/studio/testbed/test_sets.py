@@ -26,17 +26,18 @@ def test_the_frozen_list_is_the_drawn_one() -> None:
     assert len(json.loads(PATH.read_text())) == len(SIZES) * (TEST_SETS + TUNING_SETS) + 4 * len(CONCEPTS)
 
 
-@pytest.mark.parametrize("k", SIZES)
-def test_one_character_and_at_most_one_of_each_category(k: int) -> None:
-    for part, count in (("test", TEST_SETS), ("tuning", TUNING_SETS)):
-        sets = sets_of(part, [k])
-        assert len(sets) == count
-        for each in sets:
-            categories = [concept(name).category for name in each.members]
-            assert len(categories) == k == len(set(categories))
-            assert categories[0] == "character"
-            assert categories == sorted(categories, key=CATEGORIES.index)
-            assert each.expected == {f: v for f, v in each.scene.named().items() if v in CONCEPTS}
+def test_one_character_and_at_most_one_of_each_category(subtests: pytest.Subtests) -> None:
+    for k in SIZES:
+        with subtests.test(k=k):
+            for part, count in (("test", TEST_SETS), ("tuning", TUNING_SETS)):
+                sets = sets_of(part, [k])
+                assert len(sets) == count
+                for each in sets:
+                    categories = [concept(name).category for name in each.members]
+                    assert len(categories) == k == len(set(categories))
+                    assert categories[0] == "character"
+                    assert categories == sorted(categories, key=CATEGORIES.index)
+                    assert each.expected == {f: v for f, v in each.scene.named().items() if v in CONCEPTS}
 
 
 def test_tuning_and_test_share_no_set() -> None:
@@ -44,13 +45,14 @@ def test_tuning_and_test_share_no_set() -> None:
     assert len(members) == len(set(members))
 
 
-@pytest.mark.parametrize("k", SIZES)
-def test_the_loras_of_a_category_appear_about_equally_often_from_the_start(k: int) -> None:
-    for at_most in (26, TEST_SETS):
-        used = Counter(name for each in sets_of("test", [k], at_most) for name in each.members)
-        for category in CATEGORIES:
-            counts = [used[name] for name in CONCEPTS if concept(name).category == category]
-            assert max(counts) - min(counts) <= 3
+def test_the_loras_of_a_category_appear_about_equally_often_from_the_start(subtests: pytest.Subtests) -> None:
+    for k in SIZES:
+        with subtests.test(k=k):
+            for at_most in (26, TEST_SETS):
+                used = Counter(name for each in sets_of("test", [k], at_most) for name in each.members)
+                for category in CATEGORIES:
+                    counts = [used[name] for name in CONCEPTS if concept(name).category == category]
+                    assert max(counts) - min(counts) <= 3
 
 
 def test_prompts_use_known_words_and_every_trigger_beside_its_class_word() -> None:

@@ -3,7 +3,6 @@
 import json
 from html.parser import HTMLParser
 
-import pytest
 import torch
 from PIL import Image
 
@@ -64,55 +63,70 @@ def assert_harmless(source):
     assert len(source) < 100_000
 
 
-@pytest.mark.parametrize("words", HOSTILE)
-def test_a_hostile_library_and_its_pictures(words, tmp_path, write_lora):
-    folder = tmp_path / "loras"
-    path = write_lora(folder / "bad.safetensors", metadata={"modelspec.title": words, "ss_output_name": words})
-    sidecar = {"description": words, "activation text": words, "tags": [words], "category": words, "title": words}
-    path.with_suffix(".json").write_text(json.dumps(sidecar))
-    (folder / "odd <b>'\" ${x} name.safetensors").write_bytes(words.encode()[:100])
-    cards = AdapterLibrary([folder]).cards()
-    assert_harmless(shelf(cards, tmp_path / "thumbs", chosen={"bad"}, query=""))
-    by_name = {card.name: card for card in cards}
-    strands = [Strand("bad"), Strand(words[:300]), Strand("bad2", sha256="0" * 64)]
-    assert_harmless(stack_view(strands, by_name, tmp_path / "thumbs", words[:1000], order_matters=True))
+def test_a_hostile_library_and_its_pictures(tmp_path, write_lora, subtests):
+    for words in HOSTILE:
+        with subtests.test(words=words):
+            folder = tmp_path / "loras"
+            path = write_lora(folder / "bad.safetensors", metadata={"modelspec.title": words, "ss_output_name": words})
+            sidecar = {
+                "description": words,
+                "activation text": words,
+                "tags": [words],
+                "category": words,
+                "title": words,
+            }
+            path.with_suffix(".json").write_text(json.dumps(sidecar))
+            (folder / "odd <b>'\" ${x} name.safetensors").write_bytes(words.encode()[:100])
+            cards = AdapterLibrary([folder]).cards()
+            assert_harmless(shelf(cards, tmp_path / "thumbs", chosen={"bad"}, query=""))
+            by_name = {card.name: card for card in cards}
+            strands = [Strand("bad"), Strand(words[:300]), Strand("bad2", sha256="0" * 64)]
+            assert_harmless(stack_view(strands, by_name, tmp_path / "thumbs", words[:1000], order_matters=True))
 
 
-@pytest.mark.parametrize("words", HOSTILE)
-def test_a_hostile_record(words, tmp_path):
-    words = words[:15_000]
-    request = GenerationRequest(
-        words, words, (AdapterChoice(words[:500]),), base_model=words[:500], method=words[:500], settings={words: words}
-    )
-    record = GenerationRecord(request, created_at=words, device=words)
-    save_png(Image.new("RGB", (8, 8)), record, tmp_path / "a.png")
-    assert_harmless(gallery_view(Gallery(tmp_path), {}, tmp_path / "thumbs", opened="a.png"))
-    job = Job("1", request, "done", "finished", 0.0, outputs=("a.png",))
-    assert_harmless(stage(job, preview=None, waiting=0, picture_path=lambda name: tmp_path / name))
+def test_a_hostile_record(tmp_path, subtests):
+    for words in HOSTILE:
+        with subtests.test(words=words):
+            words = words[:15_000]
+            request = GenerationRequest(
+                words,
+                words,
+                (AdapterChoice(words[:500]),),
+                base_model=words[:500],
+                method=words[:500],
+                settings={words: words},
+            )
+            record = GenerationRecord(request, created_at=words, device=words)
+            save_png(Image.new("RGB", (8, 8)), record, tmp_path / "a.png")
+            assert_harmless(gallery_view(Gallery(tmp_path), {}, tmp_path / "thumbs", opened="a.png"))
+            job = Job("1", request, "done", "finished", 0.0, outputs=("a.png",))
+            assert_harmless(stage(job, preview=None, waiting=0, picture_path=lambda name: tmp_path / name))
 
 
-@pytest.mark.parametrize("words", HOSTILE)
-def test_hostile_errors_words_and_buttons(words):
-    assert_harmless(error_banner(LoomError(words, expected=words, found=words, remedy=words)))
-    assert_harmless(error_banner({"what": words, "type": words}))
-    assert_harmless(notice_banner(words, [words]))
-    assert_harmless(words_view([UnknownWord(words, (words,))], [words]))
-    assert_harmless(button(text(words), "act", title=words, value=words))
+def test_hostile_errors_words_and_buttons(subtests):
+    for words in HOSTILE:
+        with subtests.test(words=words):
+            assert_harmless(error_banner(LoomError(words, expected=words, found=words, remedy=words)))
+            assert_harmless(error_banner({"what": words, "type": words}))
+            assert_harmless(notice_banner(words, [words]))
+            assert_harmless(words_view([UnknownWord(words, (words,))], [words]))
+            assert_harmless(button(text(words), "act", title=words, value=words))
 
 
-@pytest.mark.parametrize("words", HOSTILE)
-def test_hostile_names_in_forecasts_and_gates(words):
-    words = words[:500]
-    report = examine({words: odd_adapter(1), "x": odd_adapter(2)}, {words: 0.01, "x": 1.0})
-    remedies = [*enumerate(report.remedies)]
-    assert remedies
-    forecast = StackForecast("key", report, {words: words, "x": "x"}, (words,))
-    assert_harmless(forecast_view(forecast, {}, remedies, {0}, words))
-    assert_harmless(failed_view(words))
-    heat = HeatMap(words, ("a", words), (0.0,), (words, "x"), (((1.0, 0.5),), ((None, 2.0),)))
-    assert_harmless(gate_view(heat, {}))
-    record = GenerationRecord(GenerationRequest("x"), influence={words: {"overall": 0.5, "steps": []}})
-    assert_harmless(influence_view(record, {}))
+def test_hostile_names_in_forecasts_and_gates(subtests):
+    for words in HOSTILE:
+        with subtests.test(words=words):
+            words = words[:500]
+            report = examine({words: odd_adapter(1), "x": odd_adapter(2)}, {words: 0.01, "x": 1.0})
+            remedies = [*enumerate(report.remedies)]
+            assert remedies
+            forecast = StackForecast("key", report, {words: words, "x": "x"}, (words,))
+            assert_harmless(forecast_view(forecast, {}, remedies, {0}, words))
+            assert_harmless(failed_view(words))
+            heat = HeatMap(words, ("a", words), (0.0,), (words, "x"), (((1.0, 0.5),), ((None, 2.0),)))
+            assert_harmless(gate_view(heat, {}))
+            record = GenerationRecord(GenerationRequest("x"), influence={words: {"overall": 0.5, "steps": []}})
+            assert_harmless(influence_view(record, {}))
 
 
 def odd_adapter(seed):

@@ -1,6 +1,5 @@
 """Thumbnails: made anew under limits, and none for what is no sound picture."""
 
-import pytest
 from PIL import Image, PngImagePlugin
 
 from lora_loom.studio.ui import thumbnails
@@ -27,13 +26,13 @@ def test_a_changed_picture_gets_a_new_thumbnail(tmp_path):
     assert thumbnail(tmp_path / "a.png", tmp_path / "kept", 100) != first
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"<svg onload=x>", b"<html>", b"\x89PNG\r\n\x1a\n broken", b"GIF89a" + b"\0" * 50]
-)
-def test_no_thumbnail_of_what_is_no_picture(tmp_path, content):
-    (tmp_path / "a.png").write_bytes(content)
-    assert thumbnail(tmp_path / "a.png", tmp_path / "kept", 100) is None
-    assert not (tmp_path / "kept").exists()
+def test_no_thumbnail_of_what_is_no_picture(tmp_path, subtests):
+    cases = [b"", b"<svg onload=x>", b"<html>", b"\x89PNG\r\n\x1a\n broken", b"GIF89a" + b"\0" * 50]
+    for content in cases:
+        with subtests.test(content=content):
+            (tmp_path / "a.png").write_bytes(content)
+            assert thumbnail(tmp_path / "a.png", tmp_path / "kept", 100) is None
+            assert not (tmp_path / "kept").exists()
 
 
 def test_no_thumbnail_of_a_picture_that_is_too_large(tmp_path, monkeypatch):

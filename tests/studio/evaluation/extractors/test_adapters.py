@@ -105,9 +105,8 @@ def test_open_clip_from_a_folder(pixels, tmp_path):
     assert extractor.dim == 8
 
 
-@pytest.mark.parametrize(
-    ("asked", "reason"),
-    [
+def test_what_cannot_be_used_says_why(subtests):
+    cases = [
         ("clip", "no model is named"),
         ("clip:/nowhere", "the folder /nowhere is not there"),
         ("dinov2", "no model is named"),
@@ -116,15 +115,15 @@ def test_open_clip_from_a_folder(pixels, tmp_path):
         ("open_clip:ViT-B-32", "no weights are named"),
         ("inception", "no weights are named"),
         ("inception:/nowhere.pth", "the weights /nowhere.pth are not there"),
-    ],
-)
-def test_what_cannot_be_used_says_why(asked, reason):
-    extractor = find_extractor(asked)
-    usable, said = extractor.available()
-    assert not usable
-    assert reason in said
-    with pytest.raises(EvaluationError, match="is unavailable because"):
-        extractor.require_available()
+    ]
+    for asked, reason in cases:
+        with subtests.test(asked=asked, reason=reason):
+            extractor = find_extractor(asked)
+            usable, said = extractor.available()
+            assert not usable
+            assert reason in said
+            with pytest.raises(EvaluationError, match="is unavailable because"):
+                extractor.require_available()
 
 
 def test_a_model_that_cannot_be_fetched_is_named():

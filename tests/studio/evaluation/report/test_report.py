@@ -186,11 +186,12 @@ def test_page_and_markdown_are_written(found, tmp_path):
     assert beside.read_text().startswith("# x")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"rows": []}', '{"rows": [1]}'])
-def test_what_is_no_result_file_is_refused(tmp_path, text):
-    (tmp_path / "r.json").write_text(text)
-    with pytest.raises(EvaluationError):
-        read_results(tmp_path / "r.json")
+def test_what_is_no_result_file_is_refused(tmp_path, subtests):
+    for text in ["{", "[]", '{"rows": []}', '{"rows": [1]}']:
+        with subtests.test(text=text):
+            (tmp_path / "r.json").write_text(text)
+            with pytest.raises(EvaluationError):
+                read_results(tmp_path / "r.json")
 
 
 def test_the_table_as_results_reads_back_as_the_same_entries(found):
