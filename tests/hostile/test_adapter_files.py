@@ -57,25 +57,28 @@ def test_the_sound_file_that_the_others_are_bent_from(corpus, target):
     assert list(adapter.denoiser) == [corpus.sample]
 
 
-@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
-def test_pickle_in_disguise_is_named_and_never_run(corpus, refused, protocol):
-    error = refused(corpus.write(corpus.pickled(protocol)))
-    assert error.what == "lora.safetensors is not a safetensors file"
-    assert "pickle" in error.found or protocol == 1  # whose first bytes could be anything
-    assert not corpus.marker.exists()
+def test_pickle_in_disguise_is_named_and_never_run(corpus, refused, subtests):
+    for protocol in [0, 1, 2, 3, 4, 5]:
+        with subtests.test(protocol=protocol):
+            error = refused(corpus.write(corpus.pickled(protocol)))
+            assert error.what == "lora.safetensors is not a safetensors file"
+            assert "pickle" in error.found or protocol == 1  # whose first bytes could be anything
+            assert not corpus.marker.exists()
 
 
-@pytest.mark.parametrize(("content", "name"), [
-    (b"GGUF\x03\x00\x00\x00" + bytes(64), "GGUF"),
-    (b"<!DOCTYPE html><html><body>404</body></html>", "a web page"),
-    (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "Git LFS pointer"),
-    (b"\x89PNG\r\n\x1a\n" + bytes(64), "PNG"),
-    (b'{"this": "is a workflow, not a LoRA at all"}', "a JSON text"),
-    (b"\x93NUMPY\x01\x00" + bytes(64), "NumPy"),
-    (b"MZ" + bytes(64), "Windows program"),
-])  # fmt: skip
-def test_other_formats_are_named(corpus, refused, content, name):
-    assert name in refused(corpus.write(content)).found
+def test_other_formats_are_named(corpus, refused, subtests):
+    cases = [
+        (b"GGUF\x03\x00\x00\x00" + bytes(64), "GGUF"),
+        (b"<!DOCTYPE html><html><body>404</body></html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "Git LFS pointer"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(64), "PNG"),
+        (b'{"this": "is a workflow, not a LoRA at all"}', "a JSON text"),
+        (b"\x93NUMPY\x01\x00" + bytes(64), "NumPy"),
+        (b"MZ" + bytes(64), "Windows program"),
+    ]  # fmt: skip
+    for content, name in cases:
+        with subtests.test(content=content, name=name):
+            assert name in refused(corpus.write(content)).found
 
 
 def test_zip_of_torch_save_is_named(corpus, refused, tmp_path):
@@ -84,67 +87,74 @@ def test_zip_of_torch_save_is_named(corpus, refused, tmp_path):
     assert "torch.save" in refused(tmp_path / "saved.safetensors").found
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00", bytes(8), bytes(9), b"{}", bytes(100)])
-def test_empty_and_tiny_files(corpus, refused, content):
-    refused(corpus.write(content))
+def test_empty_and_tiny_files(corpus, refused, subtests):
+    for content in [b"", b"\x00", bytes(8), bytes(9), b"{}", bytes(100)]:
+        with subtests.test(content=content):
+            refused(corpus.write(content))
 
 
 def test_files_without_tensors(corpus, refused):
     assert "none" in refused(corpus.write(corpus.raw({})), AdapterMatchError).found
 
 
-@pytest.mark.parametrize("kept", [12, 60, 200, -1, -100])
-def test_truncated_file(corpus, refused, kept):
-    assert "truncated" in refused(corpus.write(corpus.lora()[:kept])).what
+def test_truncated_file(corpus, refused, subtests):
+    for kept in [12, 60, 200, -1, -100]:
+        with subtests.test(kept=kept):
+            assert "truncated" in refused(corpus.write(corpus.lora()[:kept])).what
 
 
 def test_bytes_behind_the_last_tensor(corpus, refused):
     assert "belong to no tensor" in refused(corpus.write(corpus.lora() + b"<script>")).what
 
 
-@pytest.mark.parametrize("length", [200_000_000, 2**63, 2**64 - 1])
-def test_header_of_200_mb_is_only_a_claim_and_costs_nothing(corpus, refused, length):
-    path = corpus.write(length.to_bytes(8, "little") + b"{" + bytes(1000))
-    tracemalloc.start()
-    error = refused(path)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert "beyond the limit" in error.what
-    assert f"{length:,} bytes claimed" in error.found
-    assert peak < 1_000_000
+def test_header_of_200_mb_is_only_a_claim_and_costs_nothing(corpus, refused, subtests):
+    for length in [200_000_000, 2**63, 2**64 - 1]:
+        with subtests.test(length=length):
+            path = corpus.write(length.to_bytes(8, "little") + b"{" + bytes(1000))
+            tracemalloc.start()
+            error = refused(path)
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            assert "beyond the limit" in error.what
+            assert f"{length:,} bytes claimed" in error.found
+            assert peak < 1_000_000
 
 
-@pytest.mark.parametrize("header", [
-    b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-    b"{" + b'"a":{' * 50_000 + b"}" * 50_001,
-    b'{"a":' + b"[" * 100_000,
-])  # fmt: skip
-def test_deep_json(corpus, refused, header):
-    assert "nested deeper" in refused(corpus.write(corpus.raw(header))).found
+def test_deep_json(corpus, refused, subtests):
+    cases = [
+        b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b"{" + b'"a":{' * 50_000 + b"}" * 50_001,
+        b'{"a":' + b"[" * 100_000,
+    ]  # fmt: skip
+    for header in cases:
+        with subtests.test(header=header):
+            assert "nested deeper" in refused(corpus.write(corpus.raw(header))).found
 
 
-@pytest.mark.parametrize("header", [
-    b"{nonsense}",
-    b'{"a": NaN}',
-    b'{"a": {"dtype": "F32", "shape": [1e3], "data_offsets": [0, 4]}}',
-    b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}',
-    b'{"a": {"dtype": "F32", "shape": [true], "data_offsets": [0, 4]}}',
-    b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}',
-    b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}}',
-    b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4], "code": "x"}}',
-    b'{"a": {"dtype": "F33", "shape": [1], "data_offsets": [0, 4]}}',
-    b'{"a": {"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]}}',
-    b'{"a": {"dtype": "F32", "shape": [1,1,1,1,1,1,1,1,1], "data_offsets": [0, 4]}}',
-    b'{"a": {"dtype": "F32", "shape": [4294967296, 4294967296], "data_offsets": [0, 4]}}',
-    b'{"a": {"dtype": "F32", "shape": [' + b"9" * 5000 + b'], "data_offsets": [0, 4]}}',
-    b'{"__metadata__": {"a": 1}}',
-    b'{"__metadata__": []}',
-    b'{"a": 1}',
-    b'{"\xff": 1}',
-    b'{"' + b"k" * 600 + b'": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}',
-])  # fmt: skip
-def test_headers_that_lie_or_do_not_parse(corpus, refused, header):
-    assert "cannot be trusted" in refused(corpus.write(corpus.raw(header, bytes(4)))).what
+def test_headers_that_lie_or_do_not_parse(corpus, refused, subtests):
+    cases = [
+        b"{nonsense}",
+        b'{"a": NaN}',
+        b'{"a": {"dtype": "F32", "shape": [1e3], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [true], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}}',
+        b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4], "code": "x"}}',
+        b'{"a": {"dtype": "F33", "shape": [1], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [1,1,1,1,1,1,1,1,1], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [4294967296, 4294967296], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [' + b"9" * 5000 + b'], "data_offsets": [0, 4]}}',
+        b'{"__metadata__": {"a": 1}}',
+        b'{"__metadata__": []}',
+        b'{"a": 1}',
+        b'{"\xff": 1}',
+        b'{"' + b"k" * 600 + b'": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}',
+    ]  # fmt: skip
+    for header in cases:
+        with subtests.test(header=header):
+            assert "cannot be trusted" in refused(corpus.write(corpus.raw(header, bytes(4)))).what
 
 
 def test_duplicate_keys(corpus, refused):
@@ -153,15 +163,19 @@ def test_duplicate_keys(corpus, refused):
     assert "the key 'weight' occurs twice" in refused(path).found
 
 
-@pytest.mark.parametrize(("offsets", "what"), [
-    ([(0, 8), (4, 12)], "overlapping"),
-    ([(0, 8), (0, 8)], "overlapping"),
-    ([(0, 8), (12, 20)], "a hole"),
-    ([(4, 12), (12, 20)], "a hole"),
-])  # fmt: skip
-def test_offsets_that_do_not_tile_the_data(corpus, refused, offsets, what):
-    header = {f"t{n}": {"dtype": "F32", "shape": [2], "data_offsets": list(each)} for n, each in enumerate(offsets)}
-    assert what in refused(corpus.write(corpus.raw(header, bytes(20)))).what
+def test_offsets_that_do_not_tile_the_data(corpus, refused, subtests):
+    cases = [
+        ([(0, 8), (4, 12)], "overlapping"),
+        ([(0, 8), (0, 8)], "overlapping"),
+        ([(0, 8), (12, 20)], "a hole"),
+        ([(4, 12), (12, 20)], "a hole"),
+    ]  # fmt: skip
+    for offsets, what in cases:
+        with subtests.test(offsets=offsets, what=what):
+            header = {
+                f"t{n}": {"dtype": "F32", "shape": [2], "data_offsets": list(each)} for n, each in enumerate(offsets)
+            }
+            assert what in refused(corpus.write(corpus.raw(header, bytes(20)))).what
 
 
 def test_more_tensors_than_any_lora_has(corpus, refused):
@@ -173,16 +187,17 @@ def test_file_size_limit(corpus, refused):
     assert "too large" in refused(corpus.write(corpus.lora()), limits=Limits(file_bytes=100)).what
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_nan_and_infinity_in_weights_and_in_alpha(corpus, refused, value):
-    weights = {
-        f"unet.{corpus.sample}.lora_A.weight": torch.ones(2, 16),
-        f"unet.{corpus.sample}.lora_B.weight": torch.ones(16, 2),
-    }
-    weights[f"unet.{corpus.sample}.lora_B.weight"][7, 1] = value
-    error = refused(corpus.write(save(weights)))
-    assert error.found == f"NaN or infinity in 1 of 2 tensors: unet.{corpus.sample}.lora_B.weight"
-    assert "not finite" in refused(corpus.write(corpus.lora(alpha=value))).what
+def test_nan_and_infinity_in_weights_and_in_alpha(corpus, refused, subtests):
+    for value in [float("nan"), float("inf"), float("-inf")]:
+        with subtests.test(value=value):
+            weights = {
+                f"unet.{corpus.sample}.lora_A.weight": torch.ones(2, 16),
+                f"unet.{corpus.sample}.lora_B.weight": torch.ones(16, 2),
+            }
+            weights[f"unet.{corpus.sample}.lora_B.weight"][7, 1] = value
+            error = refused(corpus.write(save(weights)))
+            assert error.found == f"NaN or infinity in 1 of 2 tensors: unet.{corpus.sample}.lora_B.weight"
+            assert "not finite" in refused(corpus.write(corpus.lora(alpha=value))).what
 
 
 def test_weights_that_overflow_when_they_are_multiplied(corpus, refused):
@@ -199,16 +214,18 @@ def test_rank_4096_on_a_layer_of_16(corpus, refused):
     assert error.found == "rank 4096 for a weight of 16 x 16"
 
 
-@pytest.mark.parametrize("alpha", [1e9, -1e9, 1e3])
-def test_alpha_of_a_billion(corpus, refused, alpha):
-    error = refused(corpus.write(corpus.lora(alpha=alpha)))
-    assert "multiplies its update beyond reason" in error.what
-    assert f"alpha {alpha:g}, rank 2" in error.found
+def test_alpha_of_a_billion(corpus, refused, subtests):
+    for alpha in [1e9, -1e9, 1e3]:
+        with subtests.test(alpha=alpha):
+            error = refused(corpus.write(corpus.lora(alpha=alpha)))
+            assert "multiplies its update beyond reason" in error.what
+            assert f"alpha {alpha:g}, rank 2" in error.found
 
 
-@pytest.mark.parametrize("dtype", ["I64", "I32", "BOOL"])
-def test_weights_that_are_not_floating_point(corpus, refused, dtype):
-    assert f"{dtype} in unet" in refused(corpus.write(corpus.lora(dtype=dtype))).found
+def test_weights_that_are_not_floating_point(corpus, refused, subtests):
+    for dtype in ["I64", "I32", "BOOL"]:
+        with subtests.test(dtype=dtype):
+            assert f"{dtype} in unet" in refused(corpus.write(corpus.lora(dtype=dtype))).found
 
 
 def test_alpha_that_is_a_tensor(corpus, refused):
@@ -274,23 +291,23 @@ def test_regular_expressions_in_metadata_are_never_run(corpus, refused):
     assert "not a module name" in refused(corpus.write(corpus.lora(metadata=metadata))).found
 
 
-@pytest.mark.parametrize(
-    "name", ["../escape.safetensors", "..%2f..%2fetc", "a\tb.safetensors", "\u202egpj.safetensors"]
-)
-def test_names_that_climb_or_deceive_are_only_names(corpus, target, tmp_path, name):
+def test_names_that_climb_or_deceive_are_only_names(corpus, target, tmp_path, subtests):
     """A file is read where it is, its name goes nowhere but into texts, and keys are never paths."""
-    path = corpus.write(corpus.lora(), name.replace("/", "_"))
-    before = sorted(tmp_path.rglob("*"))
-    adapter = load_adapter(path, name=name, target=target)
-    assert adapter.name == name
-    assert adapter.receipt.file.isprintable()
-    assert sorted(tmp_path.rglob("*")) == before
-    tensors = {
-        f"unet.../../{name}.lora_A.weight": torch.ones(2, 16),
-        f"unet.../../{name}.lora_B.weight": torch.ones(16, 2),
-    }
-    with pytest.raises(AdapterMatchError):
-        load_adapter(tensors, name="a", target=target)
+    cases = ["../escape.safetensors", "..%2f..%2fetc", "a\tb.safetensors", "\u202egpj.safetensors"]
+    for name in cases:
+        with subtests.test(name=name):
+            path = corpus.write(corpus.lora(), name.replace("/", "_"))
+            before = sorted(tmp_path.rglob("*"))
+            adapter = load_adapter(path, name=name, target=target)
+            assert adapter.name == name
+            assert adapter.receipt.file.isprintable()
+            assert sorted(tmp_path.rglob("*")) == before
+            tensors = {
+                f"unet.../../{name}.lora_A.weight": torch.ones(2, 16),
+                f"unet.../../{name}.lora_B.weight": torch.ones(16, 2),
+            }
+            with pytest.raises(AdapterMatchError):
+                load_adapter(tensors, name="a", target=target)
 
 
 def test_folders_pipes_and_missing_files(refused, tmp_path):

@@ -32,11 +32,12 @@ def test_folders_files_and_hub_ids_are_places(tmp_path):
     assert resolve_base("owner/some-model.v1") == "owner/some-model.v1"
 
 
-@pytest.mark.parametrize("name", ["model.ckpt", "model.bin", "model"])
-def test_a_file_that_could_run_code_is_refused(tmp_path, name):
-    (tmp_path / name).touch()
-    with pytest.raises(BaseModelError, match="safetensors"):
-        resolve_base(tmp_path / name)
+def test_a_file_that_could_run_code_is_refused(tmp_path, subtests):
+    for name in ["model.ckpt", "model.bin", "model"]:
+        with subtests.test(name=name):
+            (tmp_path / name).touch()
+            with pytest.raises(BaseModelError, match="safetensors"):
+                resolve_base(tmp_path / name)
 
 
 def test_a_folder_names_its_pipeline(tmp_path):
@@ -44,12 +45,13 @@ def test_a_folder_names_its_pipeline(tmp_path):
     assert pipeline_class_of(str(tmp_path)) == "FluxPipeline"
 
 
-@pytest.mark.parametrize("text", [None, "{", "[]", "{}"])
-def test_a_folder_without_a_pipeline_is_no_base(tmp_path, text):
-    if text is not None:
-        (tmp_path / "model_index.json").write_text(text)
-    with pytest.raises(BaseModelError, match=r"model_index\.json"):
-        pipeline_class_of(str(tmp_path))
+def test_a_folder_without_a_pipeline_is_no_base(tmp_path, subtests):
+    for text in [None, "{", "[]", "{}"]:
+        with subtests.test(text=text):
+            if text is not None:
+                (tmp_path / "model_index.json").write_text(text)
+            with pytest.raises(BaseModelError, match=r"model_index\.json"):
+                pipeline_class_of(str(tmp_path))
 
 
 def test_a_single_file_is_recognised_by_its_tensors(tmp_path):

@@ -15,12 +15,13 @@ def matrix(product: Product) -> torch.Tensor:
     return product.up @ product.down
 
 
-@pytest.mark.parametrize("shape", [(3, 5), (5, 3), (4, 4), (1, 6)])
-def test_dense_is_the_matrix_itself_at_the_smallest_rank(random, shape):
-    weight = random(*shape)
-    product = dense(weight)
-    assert torch.equal(matrix(product), weight)
-    assert product.up.shape[1] == min(shape)
+def test_dense_is_the_matrix_itself_at_the_smallest_rank(random, subtests):
+    for shape in [(3, 5), (5, 3), (4, 4), (1, 6)]:
+        with subtests.test(shape=shape):
+            weight = random(*shape)
+            product = dense(weight)
+            assert torch.equal(matrix(product), weight)
+            assert product.up.shape[1] == min(shape)
 
 
 def test_shortest_keeps_a_low_rank_and_folds_a_high_one(random):
@@ -31,24 +32,26 @@ def test_shortest_keeps_a_low_rank_and_folds_a_high_one(random):
     torch.testing.assert_close(matrix(folded), matrix(high))
 
 
-@pytest.mark.parametrize(("r1", "r2", "rank"), [(1, 1, 1), (2, 2, 4), (1, 3, 3), (3, 4, 7)])
-def test_hadamard_is_the_elementwise_product(random, r1, r2, rank):
-    first, second = Product(random(9, r1), random(r1, 7)), Product(random(9, r2), random(r2, 7))
-    product = hadamard(first, second)
-    assert product.up.shape[1] == rank
-    torch.testing.assert_close(matrix(product), matrix(first) * matrix(second))
+def test_hadamard_is_the_elementwise_product(random, subtests):
+    for r1, r2, rank in [(1, 1, 1), (2, 2, 4), (1, 3, 3), (3, 4, 7)]:
+        with subtests.test(r1=r1, r2=r2, rank=rank):
+            first, second = Product(random(9, r1), random(r1, 7)), Product(random(9, r2), random(r2, 7))
+            product = hadamard(first, second)
+            assert product.up.shape[1] == rank
+            torch.testing.assert_close(matrix(product), matrix(first) * matrix(second))
 
 
-@pytest.mark.parametrize("decomposed", ["neither", "first", "second", "both"])
-def test_kronecker_is_torch_kron(random, decomposed):
-    first, second = dense(random(2, 3)), dense(random(5, 4))
-    if decomposed in ("first", "both"):
-        first = Product(random(2, 1), random(1, 3))
-    if decomposed in ("second", "both"):
-        second = Product(random(5, 2), random(2, 4))
-    product = kronecker(first, second)
-    assert product.up.shape[1] == first.up.shape[1] * second.up.shape[1]
-    torch.testing.assert_close(matrix(product), torch.kron(matrix(first), matrix(second)))
+def test_kronecker_is_torch_kron(random, subtests):
+    for decomposed in ["neither", "first", "second", "both"]:
+        with subtests.test(decomposed=decomposed):
+            first, second = dense(random(2, 3)), dense(random(5, 4))
+            if decomposed in ("first", "both"):
+                first = Product(random(2, 1), random(1, 3))
+            if decomposed in ("second", "both"):
+                second = Product(random(5, 2), random(2, 4))
+            product = kronecker(first, second)
+            assert product.up.shape[1] == first.up.shape[1] * second.up.shape[1]
+            torch.testing.assert_close(matrix(product), torch.kron(matrix(first), matrix(second)))
 
 
 def test_with_core_is_the_tucker_form(random):

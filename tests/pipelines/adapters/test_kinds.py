@@ -52,15 +52,16 @@ def test_tucker_core_between_the_factors(load):
 
 
 @LAYERS
-@pytest.mark.parametrize(("r1", "r2"), [(2, 2), (1, 3), (6, 6)])
-def test_loha(load, path, shape, r1, r2):
-    out, flat = shape[0], torch.Size(shape[1:]).numel()
-    a1, b1, a2, b2 = torch.randn(out, r1), torch.randn(r1, flat), torch.randn(out, r2), torch.randn(r2, flat)
-    factors, receipt = load(path, hada_w1_a=a1, hada_w1_b=b1, hada_w2_a=a2, hada_w2_b=b2, alpha=1.0)
-    close(factors, ((a1 @ b1) * (a2 @ b2) / r1).reshape(shape))
-    assert factors.rank == min(r1 * r2, out, flat)
-    assert receipt.kinds == {"loha": 1}
-    assert receipt.scale == (1 / r1, 1 / r1)
+def test_loha(load, path, shape, subtests):
+    for r1, r2 in [(2, 2), (1, 3), (6, 6)]:
+        with subtests.test(r1=r1, r2=r2):
+            out, flat = shape[0], torch.Size(shape[1:]).numel()
+            a1, b1, a2, b2 = torch.randn(out, r1), torch.randn(r1, flat), torch.randn(out, r2), torch.randn(r2, flat)
+            factors, receipt = load(path, hada_w1_a=a1, hada_w1_b=b1, hada_w2_a=a2, hada_w2_b=b2, alpha=1.0)
+            close(factors, ((a1 @ b1) * (a2 @ b2) / r1).reshape(shape))
+            assert factors.rank == min(r1 * r2, out, flat)
+            assert receipt.kinds == {"loha": 1}
+            assert receipt.scale == (1 / r1, 1 / r1)
 
 
 def test_loha_with_tucker_cores(load):
@@ -94,14 +95,15 @@ def lokr_parts(shape, *, first: int | None, second: int | None):
 
 
 @LAYERS
-@pytest.mark.parametrize(("first", "second", "scale"), [(None, None, 1.0), (2, None, 3.0), (None, 1, 6.0), (2, 2, 3.0)])
-def test_lokr_uses_alpha_only_where_a_factor_is_decomposed(load, path, shape, first, second, scale):
-    parts, delta = lokr_parts(shape, first=first, second=second)
-    factors, receipt = load(path, **parts, alpha=6.0)
-    close(factors, scale * delta)
-    assert receipt.kinds == {"lokr": 1}
-    assert receipt.scale == (scale, scale)
-    assert factors.rank <= min(shape[0], torch.Size(shape[1:]).numel())
+def test_lokr_uses_alpha_only_where_a_factor_is_decomposed(load, path, shape, subtests):
+    for first, second, scale in [(None, None, 1.0), (2, None, 3.0), (None, 1, 6.0), (2, 2, 3.0)]:
+        with subtests.test(first=first, second=second, scale=scale):
+            parts, delta = lokr_parts(shape, first=first, second=second)
+            factors, receipt = load(path, **parts, alpha=6.0)
+            close(factors, scale * delta)
+            assert receipt.kinds == {"lokr": 1}
+            assert receipt.scale == (scale, scale)
+            assert factors.rank <= min(shape[0], torch.Size(shape[1:]).numel())
 
 
 def test_lokr_with_a_tucker_core(load):
@@ -132,33 +134,32 @@ def test_lycoris_scalar_multiplies(load):
     close(factors, 0.5 * up @ down)
 
 
-@pytest.mark.parametrize(
-    ("key", "shape", "of"),
-    [
+def test_a_dora_brings_its_magnitudes(bases, lora, subtests):
+    cases = [
         ("dora_scale", (16,), "output"),
         ("dora_scale", (16, 1), "output"),
         ("dora_scale", (1, 16), "input"),
         ("lora_magnitude_vector", (16,), "output"),
         ("lora_magnitude_vector", (1, 16), "output"),
         ("lora_magnitude_vector.default.weight", (16,), "output"),
-    ],
-)
-def test_a_dora_brings_its_magnitudes(bases, lora, key, shape, of):
-    path, values = LINEAR[0], torch.rand(16)
-    file = lora(bases["sd15"], {("denoiser", path): f"unet.{path}"}, parts=("lora_A.weight", "lora_B.weight"))
-    file.tensors[f"unet.{path}.{key}"] = values.view(shape)
-    adapter = load_adapter(file.tensors, name="a", target=bases["sd15"].target)
-    found = adapter.denoiser[path].magnitude
-    assert found.of == of
-    assert torch.equal(found.values, values)
-    assert adapter.dora == (path,)
-    assert adapter.receipt.components["denoiser"].kinds == {"dora": 1}
-    assert adapter.receipt.complete
-    for act in (adapter.denoiser[path].delta, lambda: adapter.denoiser[path].scaled(0.5)):
-        with pytest.raises(ValueError, match="DoRA"):
-            act()
-    with pytest.raises(AdapterMatchError, match=r"a is a DoRA.*rescales the base's own weight"):
-        adapter.check_additive()
+    ]
+    for key, shape, of in cases:
+        with subtests.test(key=key, shape=shape, of=of):
+            path, values = LINEAR[0], torch.rand(16)
+            file = lora(bases["sd15"], {("denoiser", path): f"unet.{path}"}, parts=("lora_A.weight", "lora_B.weight"))
+            file.tensors[f"unet.{path}.{key}"] = values.view(shape)
+            adapter = load_adapter(file.tensors, name="a", target=bases["sd15"].target)
+            found = adapter.denoiser[path].magnitude
+            assert found.of == of
+            assert torch.equal(found.values, values)
+            assert adapter.dora == (path,)
+            assert adapter.receipt.components["denoiser"].kinds == {"dora": 1}
+            assert adapter.receipt.complete
+            for act in (adapter.denoiser[path].delta, lambda: adapter.denoiser[path].scaled(0.5)):
+                with pytest.raises(ValueError, match="DoRA"):
+                    act()
+            with pytest.raises(AdapterMatchError, match=r"a is a DoRA.*rescales the base's own weight"):
+                adapter.check_additive()
 
 
 def test_magnitudes_of_a_convolution_are_told_apart(bases, lora):
@@ -197,27 +198,29 @@ def test_magnitudes_that_do_not_fit_are_an_error(bases, lora):
             load_adapter(file.tensors, name="a", target=bases["sd15"].target)
 
 
-@pytest.mark.parametrize(("parts", "kind"), [
-    ({"on_input": (1,), "weight": (16,)}, "ia3"),
-    ({"oft_blocks": (4, 4, 4)}, "oft"),
-    ({"a1.weight": (16, 2), "a2.weight": (2, 16), "b1.weight": (16, 2), "b2.weight": (2, 16)}, "glora"),
-    ({"diff": (16, 16)}, "full"),
-    ({"w_norm": (16,), "b_norm": (16,)}, "norm"),
-    ({"diff_b": (16,)}, "bias"),
-    ({"lora_down.weight": (2, 16)}, "incomplete"),
-    ({"lokr_w1": (4, 4)}, "incomplete"),
-    ({"alpha": ()}, "alpha"),
-])  # fmt: skip
-def test_kinds_that_are_not_low_rank_are_named_alone_and_beside_a_lora(bases, lora, parts, kind):
-    target, stem = bases["sd15"].target, "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_k"
-    tensors = {f"{stem}.{name}": torch.ones(shape) for name, shape in parts.items()}
-    with pytest.raises(AdapterMatchError, match=f"{kind}: "):
-        load_adapter(tensors, name="a", target=target)
-    file = lora(bases["sd15"], {("denoiser", LINEAR[0]): f"lora_unet_{LINEAR[0].replace('.', '_')}"})
-    receipt = load_adapter(tensors | file.tensors, name="a", target=target).receipt
-    assert receipt.num_matched == 1
-    (ignored,) = receipt.components["denoiser"].ignored
-    assert ignored.reason.startswith(f"{kind}: ")
+def test_kinds_that_are_not_low_rank_are_named_alone_and_beside_a_lora(bases, lora, subtests):
+    cases = [
+        ({"on_input": (1,), "weight": (16,)}, "ia3"),
+        ({"oft_blocks": (4, 4, 4)}, "oft"),
+        ({"a1.weight": (16, 2), "a2.weight": (2, 16), "b1.weight": (16, 2), "b2.weight": (2, 16)}, "glora"),
+        ({"diff": (16, 16)}, "full"),
+        ({"w_norm": (16,), "b_norm": (16,)}, "norm"),
+        ({"diff_b": (16,)}, "bias"),
+        ({"lora_down.weight": (2, 16)}, "incomplete"),
+        ({"lokr_w1": (4, 4)}, "incomplete"),
+        ({"alpha": ()}, "alpha"),
+    ]  # fmt: skip
+    for parts, kind in cases:
+        with subtests.test(parts=parts, kind=kind):
+            target, stem = bases["sd15"].target, "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_k"
+            tensors = {f"{stem}.{name}": torch.ones(shape) for name, shape in parts.items()}
+            with pytest.raises(AdapterMatchError, match=f"{kind}: "):
+                load_adapter(tensors, name="a", target=target)
+            file = lora(bases["sd15"], {("denoiser", LINEAR[0]): f"lora_unet_{LINEAR[0].replace('.', '_')}"})
+            receipt = load_adapter(tensors | file.tensors, name="a", target=target).receipt
+            assert receipt.num_matched == 1
+            (ignored,) = receipt.components["denoiser"].ignored
+            assert ignored.reason.startswith(f"{kind}: ")
 
 
 def test_a_bias_of_the_factors_is_named(bases, lora):
@@ -228,16 +231,18 @@ def test_a_bias_of_the_factors_is_named(bases, lora):
     assert (ignored.name, ignored.reason) == (f"unet.{LINEAR[0]}.lora_B.bias", "bias: a bias is not a low-rank update")
 
 
-@pytest.mark.parametrize(("parts", "expected"), [
-    ({"lora_down.weight": (2, 16), "lora_up.weight": (16, 3)}, "the same rank in down and up"),
-    ({"lora_down.weight": (0, 16), "lora_up.weight": (16, 0)}, "sizes above zero"),
-    ({"lora_down.weight": (2, 16, 3), "lora_up.weight": (16, 2)}, "2 or 4 dimensions"),
-    ({"lora_down.weight": (2, 16), "lora_up.weight": (16, 2, 3, 3)}, "without a kernel of its own"),
-    ({"hada_w1_a": (16, 2), "hada_w1_b": (2, 16), "hada_w2_a": (8, 2), "hada_w2_b": (2, 16)}, "of one shape"),
-    ({"lokr_w1_a": (4, 2), "lokr_w1_b": (3, 4), "lokr_w2": (4, 4)}, "the same rank in both factors"),
-])  # fmt: skip
-def test_parts_that_do_not_belong_together_are_a_broken_file(bases, parts, expected):
-    stem = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_k"
-    tensors = {f"{stem}.{name}": torch.ones(shape) for name, shape in parts.items()}
-    with pytest.raises(AdapterFileError, match=f"do not belong together.*{expected}"):
-        load_adapter(tensors, name="a", target=bases["sd15"].target)
+def test_parts_that_do_not_belong_together_are_a_broken_file(bases, subtests):
+    cases = [
+        ({"lora_down.weight": (2, 16), "lora_up.weight": (16, 3)}, "the same rank in down and up"),
+        ({"lora_down.weight": (0, 16), "lora_up.weight": (16, 0)}, "sizes above zero"),
+        ({"lora_down.weight": (2, 16, 3), "lora_up.weight": (16, 2)}, "2 or 4 dimensions"),
+        ({"lora_down.weight": (2, 16), "lora_up.weight": (16, 2, 3, 3)}, "without a kernel of its own"),
+        ({"hada_w1_a": (16, 2), "hada_w1_b": (2, 16), "hada_w2_a": (8, 2), "hada_w2_b": (2, 16)}, "of one shape"),
+        ({"lokr_w1_a": (4, 2), "lokr_w1_b": (3, 4), "lokr_w2": (4, 4)}, "the same rank in both factors"),
+    ]  # fmt: skip
+    for parts, expected in cases:
+        with subtests.test(parts=parts, expected=expected):
+            stem = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_k"
+            tensors = {f"{stem}.{name}": torch.ones(shape) for name, shape in parts.items()}
+            with pytest.raises(AdapterFileError, match=f"do not belong together.*{expected}"):
+                load_adapter(tensors, name="a", target=bases["sd15"].target)

@@ -73,27 +73,29 @@ def test_memory_and_file_give_the_same_verdict_and_hash(tmp_path):
         read_tensors({"x": torch.tensor([float("nan"), 1.0])})
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
-def test_every_dtype_is_scanned_for_nan_and_infinity(tmp_path, dtype, value):
-    number = float("nan") if dtype == torch.float8_e4m3fn else float(value)  # e4m3 has no infinity
-    bad = torch.randn(70_000)
-    bad[69_998] = number
-    path = tmp_path / "a.safetensors"
-    save_file({"good": torch.randn(9).to(dtype), "bad": bad.to(dtype), "other": torch.randn(9)}, path)
-    with pytest.raises(AdapterFileError, match="in 1 of 3 tensors: bad") as caught:
-        read(path)
-    assert caught.value.path == path
-    assert read(path, allow_non_finite=True).non_finite == ("bad",)
+def test_every_dtype_is_scanned_for_nan_and_infinity(tmp_path, subtests):
+    for dtype in DTYPES:
+        for value in ["nan", "inf", "-inf"]:
+            with subtests.test(dtype=dtype, value=value):
+                number = float("nan") if dtype == torch.float8_e4m3fn else float(value)  # e4m3 has no infinity
+                bad = torch.randn(70_000)
+                bad[69_998] = number
+                path = tmp_path / "a.safetensors"
+                save_file({"good": torch.randn(9).to(dtype), "bad": bad.to(dtype), "other": torch.randn(9)}, path)
+                with pytest.raises(AdapterFileError, match="in 1 of 3 tensors: bad") as caught:
+                    read(path)
+                assert caught.value.path == path
+                assert read(path, allow_non_finite=True).non_finite == ("bad",)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_weights_beyond_the_magnitude_are_refused_up_to_it_taken(tmp_path, dtype):
-    path = tmp_path / "a.safetensors"
-    save_file({"down": torch.tensor([1.0, -(2.0**19)]).to(dtype), "alpha": torch.tensor(1e9)}, path)
-    assert float(read(path, Limits(magnitude=2.0**19)).tensors["alpha"]) == 1e9
-    with pytest.raises(AdapterFileError, match="larger ones in down"):
-        read(path, Limits(magnitude=2.0**18))
+def test_weights_beyond_the_magnitude_are_refused_up_to_it_taken(tmp_path, subtests):
+    for dtype in [torch.float64, torch.float32, torch.bfloat16]:
+        with subtests.test(dtype=dtype):
+            path = tmp_path / "a.safetensors"
+            save_file({"down": torch.tensor([1.0, -(2.0**19)]).to(dtype), "alpha": torch.tensor(1e9)}, path)
+            assert float(read(path, Limits(magnitude=2.0**19)).tensors["alpha"]) == 1e9
+            with pytest.raises(AdapterFileError, match="larger ones in down"):
+                read(path, Limits(magnitude=2.0**18))
 
 
 def test_all_finite_patterns_of_half_precision_pass_the_scan(tmp_path):

@@ -40,35 +40,36 @@ def deltas_of(adapter):
     return {(name, path): each.delta() for name, of in adapter.components.items() for path, each in of.items()}
 
 
-@pytest.mark.parametrize("layout", ["peft", "kohya"])
-@pytest.mark.parametrize("family", list(PREFIX))
-def test_what_is_written_reads_back_the_same(bases, adapter_on, tmp_path, assert_same_deltas, family, layout):
-    adapter = adapter_on(family)
-    path = tmp_path / "new" / "robe.safetensors"
-    digest = save_adapter(adapter, path, layout=layout)
-    again = load_adapter(path, name="robe", target=bases[family].target)
-    assert again.sha256 == digest == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert again.receipt.complete
-    assert again.receipt.dialect == layout
-    assert_same_deltas(again, deltas_of(adapter))
-    assert {path.name for path in path.parent.iterdir()} == {"robe.safetensors"}
+def test_what_is_written_reads_back_the_same(bases, adapter_on, tmp_path, assert_same_deltas, subtests):
+    for layout in ["peft", "kohya"]:
+        for family in list(PREFIX):
+            with subtests.test(layout=layout, family=family):
+                adapter = adapter_on(family)
+                path = tmp_path / "new" / "robe.safetensors"
+                digest = save_adapter(adapter, path, layout=layout)
+                again = load_adapter(path, name="robe", target=bases[family].target)
+                assert again.sha256 == digest == hashlib.sha256(path.read_bytes()).hexdigest()
+                assert again.receipt.complete
+                assert again.receipt.dialect == layout
+                assert_same_deltas(again, deltas_of(adapter))
+                assert {path.name for path in path.parent.iterdir()} == {"robe.safetensors"}
 
 
-@pytest.mark.parametrize(
-    ("family", "layout"), [("sd15", "peft"), ("sd15", "kohya"), ("sdxl", "peft"), ("flux", "peft")]
-)
 def test_diffusers_reads_our_files_as_the_same_updates(
-    adapter_on, tmp_path, diffusers_deltas, assert_same_deltas, family, layout
+    adapter_on, tmp_path, diffusers_deltas, assert_same_deltas, subtests
 ):
-    # One rank for kohya's: with several, diffusers mistakes the names of its alphas and warns that it drops them.
-    adapter = adapter_on(family, ranks=(2,) if layout == "kohya" else (2, 3))
-    path = tmp_path / "robe.safetensors"
-    save_adapter(adapter, path, layout=layout)
-    without_t5 = {key: value for key, value in load_file(path).items() if ".layer." not in key}
-    deltas, _ = diffusers_deltas(family, without_t5)
-    assert deltas.keys() == {key for key in deltas_of(adapter) if ".layer." not in key[1]}
-    for key, delta in deltas.items():
-        torch.testing.assert_close(adapter.components[key[0]][key[1]].delta(), delta, atol=1e-5, rtol=1e-5)
+    cases = [("sd15", "peft"), ("sd15", "kohya"), ("sdxl", "peft"), ("flux", "peft")]
+    for family, layout in cases:
+        with subtests.test(family=family, layout=layout):
+            # One rank for kohya's: with several, diffusers mistakes the names of its alphas and warns that it drops them.
+            adapter = adapter_on(family, ranks=(2,) if layout == "kohya" else (2, 3))
+            path = tmp_path / "robe.safetensors"
+            save_adapter(adapter, path, layout=layout)
+            without_t5 = {key: value for key, value in load_file(path).items() if ".layer." not in key}
+            deltas, _ = diffusers_deltas(family, without_t5)
+            assert deltas.keys() == {key for key in deltas_of(adapter) if ".layer." not in key[1]}
+            for key, delta in deltas.items():
+                torch.testing.assert_close(adapter.components[key[0]][key[1]].delta(), delta, atol=1e-5, rtol=1e-5)
 
 
 def test_the_configuration_in_the_header_is_one_that_diffusers_takes(

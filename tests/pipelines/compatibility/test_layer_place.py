@@ -1,7 +1,5 @@
 """The group, depth and stage of layers on the four families and on text encoders."""
 
-import pytest
-
 from lora_loom.pipelines.adapters.target import BaseTarget
 from lora_loom.pipelines.compatibility.layer_place import DEPTHS, GROUPS, THIRDS, UNET_DEPTHS, LayerPlaces
 
@@ -27,17 +25,21 @@ FLUX = [
 ]
 
 
-@pytest.mark.parametrize(("path", "group", "depth", "stage"), UNET)
-def test_layers_of_a_unet(path, group, depth, stage):
-    place = LayerPlaces({"denoiser": [path]}).of("denoiser", path)
-    assert (place.group, place.depth, place.stage) == (group, depth, stage)
+def test_layers_of_a_unet(subtests):
+    for path, group, depth, stage in UNET:
+        with subtests.test(path=path, group=group, depth=depth, stage=stage):
+            place = LayerPlaces({"denoiser": [path]}).of("denoiser", path)
+            assert (place.group, place.depth, place.stage) == (group, depth, stage)
 
 
-@pytest.mark.parametrize(("path", "group", "depth", "stage"), FLUX)
-def test_layers_of_a_transformer(path, group, depth, stage):
-    paths = [f"transformer_blocks.{i}.x" for i in range(2)] + [f"single_transformer_blocks.{i}.x" for i in range(4)]
-    place = LayerPlaces({"denoiser": paths}).of("denoiser", path)
-    assert (place.group, place.depth, place.stage) == (group, depth, stage)
+def test_layers_of_a_transformer(subtests):
+    for path, group, depth, stage in FLUX:
+        with subtests.test(path=path, group=group, depth=depth, stage=stage):
+            paths = [f"transformer_blocks.{i}.x" for i in range(2)] + [
+                f"single_transformer_blocks.{i}.x" for i in range(4)
+            ]
+            place = LayerPlaces({"denoiser": paths}).of("denoiser", path)
+            assert (place.group, place.depth, place.stage) == (group, depth, stage)
 
 
 def test_a_text_encoder_is_one_group_by_depth():

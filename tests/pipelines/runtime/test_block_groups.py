@@ -16,9 +16,8 @@ UNET_NAMES = (*ROLES, "down", "mid", "up", "self_attention", "cross_attention", 
 DIT_NAMES = (*ROLES, "double", "attention", "feed_forward", "text_stream", "modulation", "text")
 
 
-@pytest.mark.parametrize(
-    ("family", "names", "roles"),
-    [
+def test_groups_of_a_family(pipes, subtests):
+    cases = [
         (
             "sd15",
             UNET_NAMES,
@@ -61,19 +60,19 @@ DIT_NAMES = (*ROLES, "double", "attention", "feed_forward", "text_stream", "modu
                 "single_transformer_blocks.1.attn.to_q": "style",
             },
         ),
-    ],
-)
-def test_groups_of_a_family(pipes, family, names, roles):
-    model = denoiser_of(pipes(family)).model
-    groups = BlockGroups(model)
-    assert groups.names == names
-    layers = [path for path, module in model.named_modules() if carries(module)]
-    assert {groups.role(path) for path in layers} == set(ROLES)
-    for path, role in roles.items():
-        assert path in layers
-        assert groups.role(path) == role
-    for name in names:
-        assert name == "text" or any(name in groups.groups(path) for path in layers)
+    ]
+    for family, names, roles in cases:
+        with subtests.test(family=family, names=names, roles=roles):
+            model = denoiser_of(pipes(family)).model
+            groups = BlockGroups(model)
+            assert groups.names == names
+            layers = [path for path, module in model.named_modules() if carries(module)]
+            assert {groups.role(path) for path in layers} == set(ROLES)
+            for path, role in roles.items():
+                assert path in layers
+                assert groups.role(path) == role
+            for name in names:
+                assert name == "text" or any(name in groups.groups(path) for path in layers)
 
 
 def test_factors_multiply_and_paths_name_what_is_under_them(pipes):

@@ -66,12 +66,13 @@ def test_the_scheduler_is_left_as_it_was():
     assert vars(scheduler) == before
 
 
-@pytest.mark.parametrize("timestep", [0, 250, 999])
-def test_the_share_of_noise_has_the_schedulers_signal_to_noise_ratio(timestep):
-    scheduler = DDIMScheduler(beta_schedule="scaled_linear")
-    share = noise_share(scheduler, timestep)
-    alpha_bar = scheduler.alphas_cumprod[timestep].item()
-    assert share / (1 - share) == pytest.approx(math.sqrt((1 - alpha_bar) / alpha_bar))
+def test_the_share_of_noise_has_the_schedulers_signal_to_noise_ratio(subtests):
+    for timestep in [0, 250, 999]:
+        with subtests.test(timestep=timestep):
+            scheduler = DDIMScheduler(beta_schedule="scaled_linear")
+            share = noise_share(scheduler, timestep)
+            alpha_bar = scheduler.alphas_cumprod[timestep].item()
+            assert share / (1 - share) == pytest.approx(math.sqrt((1 - alpha_bar) / alpha_bar))
 
 
 def test_the_share_of_noise_between_training_timesteps_lies_between():

@@ -43,15 +43,16 @@ def test_attention_processors_equal_diffusers(bases, lora, diffusers_deltas, ass
     assert_same_deltas(adapter, deltas)
 
 
-@pytest.mark.parametrize(("family", "prefix"), [("sd15", "unet."), ("sd15", ""), ("sd3", "transformer.")])
-def test_lora_down_and_up_under_the_modules_own_name(bases, lora, assert_same_deltas, family, prefix):
-    base = bases[family]
-    paths = [path for path in base.target.components["denoiser"] if ".attn" in path][::5]
-    names = {("denoiser", path): f"{prefix}{path}" for path in paths}
-    file = lora(base, names, parts=("lora.down.weight", "lora.up.weight"), ranks=[2, 4])
-    adapter = load_adapter(file.tensors, name="a", target=base.target)
-    assert adapter.receipt.dialect == "diffusers-old"
-    assert_same_deltas(adapter, file.deltas)
+def test_lora_down_and_up_under_the_modules_own_name(bases, lora, assert_same_deltas, subtests):
+    for family, prefix in [("sd15", "unet."), ("sd15", ""), ("sd3", "transformer.")]:
+        with subtests.test(family=family, prefix=prefix):
+            base = bases[family]
+            paths = [path for path in base.target.components["denoiser"] if ".attn" in path][::5]
+            names = {("denoiser", path): f"{prefix}{path}" for path in paths}
+            file = lora(base, names, parts=("lora.down.weight", "lora.up.weight"), ranks=[2, 4])
+            adapter = load_adapter(file.tensors, name="a", target=base.target)
+            assert adapter.receipt.dialect == "diffusers-old"
+            assert_same_deltas(adapter, file.deltas)
 
 
 def test_two_old_names_for_one_module_are_both_named(bases, lora):

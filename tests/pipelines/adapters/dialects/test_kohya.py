@@ -235,31 +235,35 @@ def test_sd3_modulation_is_swapped_in_the_last_block_only(bases):
         torch.testing.assert_close(delta, torch.cat([halves[1], halves[0]]) if swapped else up @ down)
 
 
-@pytest.mark.parametrize(("family", "prefix", "component"), [
-    ("sd3", "lora_te1", "text_encoder"),
-    ("sd3", "lora_te2", "text_encoder_2"),
-    ("sd3", "lora_te3", "text_encoder_3"),
-    ("flux", "lora_te1", "text_encoder"),
-    ("flux", "lora_te3", "text_encoder_2"),
-])  # fmt: skip
-def test_text_encoders_of_transformers(bases, lora, assert_same_deltas, family, prefix, component):
-    base = bases[family]
-    if prefix == "lora_te3":
-        paths = [path for path in base.target.components[component] if ".layer." in path]
-        names = {(component, path): flat(prefix, path) for path in paths}
-    else:
-        names = text_names(base, component, prefix)
-    file = lora(base, names)
-    assert_same_deltas(load_adapter(file.tensors, name="a", target=base.target), file.deltas)
+def test_text_encoders_of_transformers(bases, lora, assert_same_deltas, subtests):
+    cases = [
+        ("sd3", "lora_te1", "text_encoder"),
+        ("sd3", "lora_te2", "text_encoder_2"),
+        ("sd3", "lora_te3", "text_encoder_3"),
+        ("flux", "lora_te1", "text_encoder"),
+        ("flux", "lora_te3", "text_encoder_2"),
+    ]  # fmt: skip
+    for family, prefix, component in cases:
+        with subtests.test(family=family, prefix=prefix, component=component):
+            base = bases[family]
+            if prefix == "lora_te3":
+                paths = [path for path in base.target.components[component] if ".layer." in path]
+                names = {(component, path): flat(prefix, path) for path in paths}
+            else:
+                names = text_names(base, component, prefix)
+            file = lora(base, names)
+            assert_same_deltas(load_adapter(file.tensors, name="a", target=base.target), file.deltas)
 
 
-@pytest.mark.parametrize(("prefix", "family"), [("lora_transformer", "flux"), ("lycoris", "sd3"), ("lycoris", "sdxl")])
-def test_underscored_diffusers_paths_of_onetrainer_and_simpletuner(bases, lora, assert_same_deltas, prefix, family):
-    base = bases[family]
-    file = lora(
-        base, {("denoiser", path): flat(prefix, path) for path in base.target.components["denoiser"]}, ranks=[1]
-    )
-    assert_same_deltas(load_adapter(file.tensors, name="a", target=base.target), file.deltas)
+def test_underscored_diffusers_paths_of_onetrainer_and_simpletuner(bases, lora, assert_same_deltas, subtests):
+    cases = [("lora_transformer", "flux"), ("lycoris", "sd3"), ("lycoris", "sdxl")]
+    for prefix, family in cases:
+        with subtests.test(prefix=prefix, family=family):
+            base = bases[family]
+            file = lora(
+                base, {("denoiser", path): flat(prefix, path) for path in base.target.components["denoiser"]}, ranks=[1]
+            )
+            assert_same_deltas(load_adapter(file.tensors, name="a", target=base.target), file.deltas)
 
 
 def test_a_name_that_is_not_the_bases_is_never_guessed(bases, lora):

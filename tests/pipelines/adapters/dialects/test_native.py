@@ -1,25 +1,30 @@
 """The names of ai-toolkit, ComfyUI and OneTrainer: the original code's paths with their dots."""
 
-import pytest
 import torch
 
 from lora_loom.pipelines.adapters.load import load_adapter
 
 
-@pytest.mark.parametrize("prefix", ["diffusion_model.", "model.diffusion_model.", ""])
-@pytest.mark.parametrize("parts", [("lora_A.weight", "lora_B.weight"), ("lora_down.weight", "lora_up.weight")])
-def test_original_flux_paths(bases, prefix, parts):
-    base = bases["flux"]
-    tensors = {}
-    for stem, rows, columns in (("double_blocks.0.img_attn.qkv", 48, 16), ("single_blocks.2.linear1", 112, 16)):
-        tensors[f"{prefix}{stem}.{parts[0]}"] = torch.randn(2, columns)
-        tensors[f"{prefix}{stem}.{parts[1]}"] = torch.randn(rows, 2)
-    receipt = load_adapter(tensors, name="a", target=base.target).receipt
-    assert receipt.complete
-    assert receipt.base_family == "flux"
-    assert [path for path in receipt.components["denoiser"].matched if "single" in path] == [
-        f"single_transformer_blocks.2.{part}" for part in ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")
-    ]
+def test_original_flux_paths(bases, subtests):
+    parts_cases = [("lora_A.weight", "lora_B.weight"), ("lora_down.weight", "lora_up.weight")]
+    for prefix in ["diffusion_model.", "model.diffusion_model.", ""]:
+        for parts in parts_cases:
+            with subtests.test(prefix=prefix, parts=parts):
+                base = bases["flux"]
+                tensors = {}
+                for stem, rows, columns in (
+                    ("double_blocks.0.img_attn.qkv", 48, 16),
+                    ("single_blocks.2.linear1", 112, 16),
+                ):
+                    tensors[f"{prefix}{stem}.{parts[0]}"] = torch.randn(2, columns)
+                    tensors[f"{prefix}{stem}.{parts[1]}"] = torch.randn(rows, 2)
+                receipt = load_adapter(tensors, name="a", target=base.target).receipt
+                assert receipt.complete
+                assert receipt.base_family == "flux"
+                assert [path for path in receipt.components["denoiser"].matched if "single" in path] == [
+                    f"single_transformer_blocks.2.{part}"
+                    for part in ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")
+                ]
 
 
 def test_diffusers_paths_under_the_native_prefix(bases, lora, assert_same_deltas):
@@ -37,24 +42,26 @@ def test_sgm_paths_with_dots(bases, lora, assert_same_deltas):
     assert_same_deltas(load_adapter(file.tensors, name="a", target=base.target), file.deltas)
 
 
-@pytest.mark.parametrize(("family", "prefix", "component"), [
-    ("flux", "text_encoders.clip_l.transformer.", "text_encoder"),
-    ("flux", "text_encoders.t5xxl.transformer.", "text_encoder_2"),
-    ("sdxl", "text_encoders.clip_g.transformer.", "text_encoder_2"),
-    ("sd3", "text_encoders.t5xxl.transformer.", "text_encoder_3"),
-    ("sd3", "clip_l.", "text_encoder"),
-    ("sd3", "t5.", "text_encoder_3"),
-])  # fmt: skip
-def test_text_encoders(bases, lora, assert_same_deltas, family, prefix, component):
-    base = bases[family]
-    paths = [path for path in base.target.components[component] if ".layers." in path or ".layer." in path]
-    clip = prefix.endswith(("transformer.", "clip_l.", "clip_g.")) and "t5" not in prefix
-    outer = "text_model." if clip else ""
-    names = {(component, path): f"{prefix}{outer}{path.removeprefix('text_model.')}" for path in paths}
-    file = lora(base, names)
-    adapter = load_adapter(file.tensors, name="a", target=base.target)
-    assert adapter.receipt.complete
-    assert_same_deltas(adapter, file.deltas)
+def test_text_encoders(bases, lora, assert_same_deltas, subtests):
+    cases = [
+        ("flux", "text_encoders.clip_l.transformer.", "text_encoder"),
+        ("flux", "text_encoders.t5xxl.transformer.", "text_encoder_2"),
+        ("sdxl", "text_encoders.clip_g.transformer.", "text_encoder_2"),
+        ("sd3", "text_encoders.t5xxl.transformer.", "text_encoder_3"),
+        ("sd3", "clip_l.", "text_encoder"),
+        ("sd3", "t5.", "text_encoder_3"),
+    ]  # fmt: skip
+    for family, prefix, component in cases:
+        with subtests.test(family=family, prefix=prefix, component=component):
+            base = bases[family]
+            paths = [path for path in base.target.components[component] if ".layers." in path or ".layer." in path]
+            clip = prefix.endswith(("transformer.", "clip_l.", "clip_g.")) and "t5" not in prefix
+            outer = "text_model." if clip else ""
+            names = {(component, path): f"{prefix}{outer}{path.removeprefix('text_model.')}" for path in paths}
+            file = lora(base, names)
+            adapter = load_adapter(file.tensors, name="a", target=base.target)
+            assert adapter.receipt.complete
+            assert_same_deltas(adapter, file.deltas)
 
 
 def test_full_differences_and_biases_are_named_with_the_reason(bases, lora):

@@ -24,16 +24,17 @@ def names_of(base, family: str, *, text: bool = True) -> dict[tuple[str, str], s
     return names
 
 
-@pytest.mark.parametrize("family", list(PREFIX))
-def test_every_family_equals_diffusers(bases, lora, diffusers_deltas, assert_same_deltas, family):
-    base = bases[family]
-    file = lora(base, names_of(base, family), parts=PARTS, ranks=[2, 2, 3])
-    adapter = load_adapter(file.tensors, name="a", target=base.target)
-    assert adapter.receipt.dialect == "peft"
-    assert adapter.receipt.complete
-    assert_same_deltas(adapter, file.deltas)
-    deltas, _ = diffusers_deltas(family, file.tensors)
-    assert_same_deltas(adapter, deltas)
+def test_every_family_equals_diffusers(bases, lora, diffusers_deltas, assert_same_deltas, subtests):
+    for family in list(PREFIX):
+        with subtests.test(family=family):
+            base = bases[family]
+            file = lora(base, names_of(base, family), parts=PARTS, ranks=[2, 2, 3])
+            adapter = load_adapter(file.tensors, name="a", target=base.target)
+            assert adapter.receipt.dialect == "peft"
+            assert adapter.receipt.complete
+            assert_same_deltas(adapter, file.deltas)
+            deltas, _ = diffusers_deltas(family, file.tensors)
+            assert_same_deltas(adapter, deltas)
 
 
 def test_clip_names_with_and_without_the_outer_text_model(bases, lora, assert_same_deltas):
@@ -46,16 +47,17 @@ def test_clip_names_with_and_without_the_outer_text_model(bases, lora, assert_sa
             assert_same_deltas(load_adapter(file.tensors, name="a", target=base.target), file.deltas)
 
 
-@pytest.mark.parametrize("prefix", ["base_model.model.", "base_model.model.unet.", ""])
-@pytest.mark.parametrize("segment", ["", "default.", "my_adapter."])
-def test_raw_peft_names_and_adapter_segments(bases, lora, assert_same_deltas, prefix, segment):
-    base = bases["sd15"]
-    paths = ["mid_block.attentions.0.proj_in", "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"]
-    parts = (f"lora_A.{segment}weight", f"lora_B.{segment}weight")
-    file = lora(base, {("denoiser", path): f"{prefix}{path}" for path in paths}, parts=parts)
-    adapter = load_adapter(file.tensors, name="a", target=base.target)
-    assert adapter.receipt.complete
-    assert_same_deltas(adapter, file.deltas)
+def test_raw_peft_names_and_adapter_segments(bases, lora, assert_same_deltas, subtests):
+    for prefix in ["base_model.model.", "base_model.model.unet.", ""]:
+        for segment in ["", "default.", "my_adapter."]:
+            with subtests.test(prefix=prefix, segment=segment):
+                base = bases["sd15"]
+                paths = ["mid_block.attentions.0.proj_in", "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"]
+                parts = (f"lora_A.{segment}weight", f"lora_B.{segment}weight")
+                file = lora(base, {("denoiser", path): f"{prefix}{path}" for path in paths}, parts=parts)
+                adapter = load_adapter(file.tensors, name="a", target=base.target)
+                assert adapter.receipt.complete
+                assert_same_deltas(adapter, file.deltas)
 
 
 def test_raw_names_of_a_text_encoder_find_their_component(bases, lora, assert_same_deltas):
@@ -106,37 +108,40 @@ def load_with(bases, lora, tmp_path):
     return load
 
 
-@pytest.mark.parametrize(("fields", "scales"), [
-    ({}, (2.0, 4.0)),
-    ({"unet.rank_pattern": {"to_k": 2}, "unet.alpha_pattern": {"to_k": 1}}, (2.0, 0.5)),
-    ({"unet.alpha_pattern": {f"^{TO_K}": 6}}, (2.0, 3.0)),
-    ({"unet.alpha_pattern": {"attn1.to_k": 6, "to_k": 1}}, (2.0, 3.0)),
-    ({"unet.alpha_pattern": {"o_k": 6}}, (2.0, 4.0)),
-    ({"unet.alpha_pattern": {"^to_k": 6}}, (2.0, 4.0)),
-    ({"unet.use_rslora": True}, (4.0, 8 / 2**0.5)),
-    ({"unet.brand_new_peft_field": {"a": [1]}, "unet.lora_dropout": "x"}, (2.0, 4.0)),
-    ({"text_encoder.lora_alpha": 64}, (2.0, 4.0)),
-])  # fmt: skip
-def test_configuration_decides_the_scale(load_with, fields, scales):
-    assert load_with({**CONFIG, **fields}) == tuple(round(scale, 4) for scale in scales)
+def test_configuration_decides_the_scale(load_with, subtests):
+    cases = [
+        ({}, (2.0, 4.0)),
+        ({"unet.rank_pattern": {"to_k": 2}, "unet.alpha_pattern": {"to_k": 1}}, (2.0, 0.5)),
+        ({"unet.alpha_pattern": {f"^{TO_K}": 6}}, (2.0, 3.0)),
+        ({"unet.alpha_pattern": {"attn1.to_k": 6, "to_k": 1}}, (2.0, 3.0)),
+        ({"unet.alpha_pattern": {"o_k": 6}}, (2.0, 4.0)),
+        ({"unet.alpha_pattern": {"^to_k": 6}}, (2.0, 4.0)),
+        ({"unet.use_rslora": True}, (4.0, 8 / 2**0.5)),
+        ({"unet.brand_new_peft_field": {"a": [1]}, "unet.lora_dropout": "x"}, (2.0, 4.0)),
+        ({"text_encoder.lora_alpha": 64}, (2.0, 4.0)),
+    ]  # fmt: skip
+    for fields, scales in cases:
+        with subtests.test(fields=fields, scales=scales):
+            assert load_with({**CONFIG, **fields}) == tuple(round(scale, 4) for scale in scales)
 
 
-@pytest.mark.parametrize(("fields", "reason"), [
-    ("{broken", "broken JSON|do not close"),
-    ("[1]", "not an object"),
-    ('{"unet.r": NaN}', "NaN as a number"),
-    ('{"unet.r": 1' + "0" * 400 + "}", "a number of 401 digits"),
-    ({"unet.lora_alpha": "8"}, "lora_alpha is '8'"),
-    ({"unet.lora_alpha": True}, "lora_alpha is True"),
-    ({"unet.r": 0}, "not above zero"),
-    ({"unet.use_rslora": "yes"}, "use_rslora is 'yes'"),
-    ({"unet.alpha_pattern": [1]}, "alpha_pattern is not an object"),
-    ({"unet.alpha_pattern": {"(a+)+$": 4}}, "not a module name"),
-    ({"unet.lora_alpha": 4e6}, "beyond reason"),
-])  # fmt: skip
-def test_configuration_of_a_stranger_is_checked(load_with, fields, reason):
-    with pytest.raises(AdapterFileError, match=reason):
-        load_with({**CONFIG, **fields} if isinstance(fields, dict) else fields)
+def test_configuration_of_a_stranger_is_checked(load_with, subtests):
+    cases = [
+        ("{broken", "broken JSON|do not close"),
+        ("[1]", "not an object"),
+        ('{"unet.r": NaN}', "NaN as a number"),
+        ('{"unet.r": 1' + "0" * 400 + "}", "a number of 401 digits"),
+        ({"unet.lora_alpha": "8"}, "lora_alpha is '8'"),
+        ({"unet.lora_alpha": True}, "lora_alpha is True"),
+        ({"unet.r": 0}, "not above zero"),
+        ({"unet.use_rslora": "yes"}, "use_rslora is 'yes'"),
+        ({"unet.alpha_pattern": [1]}, "alpha_pattern is not an object"),
+        ({"unet.alpha_pattern": {"(a+)+$": 4}}, "not a module name"),
+        ({"unet.lora_alpha": 4e6}, "beyond reason"),
+    ]  # fmt: skip
+    for fields, reason in cases:
+        with subtests.test(fields=fields, reason=reason), pytest.raises(AdapterFileError, match=reason):
+            load_with({**CONFIG, **fields} if isinstance(fields, dict) else fields)
 
 
 def test_configuration_of_a_model_saved_alone_has_no_prefixes(load_with):
