@@ -16,15 +16,15 @@ PAINTED = Region.painted(Image.new("RGB", (12, 8), "white"), prompt=" a cat ", e
 FULL = AdapterChoice("fox", 0.8, {"style": 0.5, "down": 0}, ((0, 0), (0.25, 1)), PAINTED)
 
 
-@pytest.mark.parametrize(
-    "choice", [FULL, AdapterChoice("fog", exempt=True, region=Region(box=BOX)), AdapterChoice("a")]
-)
-def test_round_trips(choice):
-    assert AdapterChoice.from_dict(json.loads(json.dumps(choice.to_dict()))) == choice
-    assert pickle.loads(pickle.dumps(choice)) == choice
-    assert hash(pickle.loads(pickle.dumps(choice))) == hash(choice)
-    request = GenerationRequest("a cat", adapters=(choice,))
-    assert GenerationRequest.from_json(request.to_json()) == request
+def test_round_trips(subtests):
+    cases = [FULL, AdapterChoice("fog", exempt=True, region=Region(box=BOX)), AdapterChoice("a")]
+    for choice in cases:
+        with subtests.test(choice=choice):
+            assert AdapterChoice.from_dict(json.loads(json.dumps(choice.to_dict()))) == choice
+            assert pickle.loads(pickle.dumps(choice)) == choice
+            assert hash(pickle.loads(pickle.dumps(choice))) == hash(choice)
+            request = GenerationRequest("a cat", adapters=(choice,))
+            assert GenerationRequest.from_json(request.to_json()) == request
 
 
 def test_what_does_nothing_is_not_kept():
@@ -44,12 +44,12 @@ def test_a_painted_region_is_a_small_png():
     assert Region(box=BOX).size is None
 
 
-@pytest.mark.parametrize(
-    ("progress", "factor"), [(0.0, 0.5), (0.2, 0.5), (0.3, 0.75), (0.4, 1.0), (0.5, 0.5), (0.6, 0.0), (1.0, 0.0)]
-)
-def test_a_curve_is_linear_between_its_points_and_level_beyond(progress, factor):
-    assert factor_at(((0.2, 0.5), (0.4, 1.0), (0.6, 0.0)), progress) == pytest.approx(factor)
-    assert factor_at((), progress) == 1.0
+def test_a_curve_is_linear_between_its_points_and_level_beyond(subtests):
+    cases = [(0.0, 0.5), (0.2, 0.5), (0.3, 0.75), (0.4, 1.0), (0.5, 0.5), (0.6, 0.0), (1.0, 0.0)]
+    for progress, factor in cases:
+        with subtests.test(progress=progress, factor=factor):
+            assert factor_at(((0.2, 0.5), (0.4, 1.0), (0.6, 0.0)), progress) == pytest.approx(factor)
+            assert factor_at((), progress) == 1.0
 
 
 def png(width, height):
@@ -58,9 +58,8 @@ def png(width, height):
     ).decode()
 
 
-@pytest.mark.parametrize(
-    ("control", "words"),
-    [
+def test_controls_that_mean_nothing_are_refused(subtests):
+    cases = [
         ({"blocks": ["style"]}, "not a mapping"),
         ({"blocks": {"style": "much"}}, "factor of block style of fox"),
         ({"blocks": {"style": float("nan")}}, "factor of block style of fox"),
@@ -76,16 +75,14 @@ def png(width, height):
         ({"region": BOX}, "not a Region"),
         ({"exempt": 1}, "neither true nor false"),
         ({"exempt": True, "region": Region(box=BOX, prompt="a cat")}, "exempt from the fusion"),
-    ],
-)
-def test_controls_that_mean_nothing_are_refused(control, words):
-    with pytest.raises(RequestError, match=words):
-        AdapterChoice("fox", **control)
+    ]
+    for control, words in cases:
+        with subtests.test(control=control, words=words), pytest.raises(RequestError, match=words):
+            AdapterChoice("fox", **control)
 
 
-@pytest.mark.parametrize(
-    ("region", "words"),
-    [
+def test_regions_that_mean_nothing_are_refused(subtests):
+    cases = [
         ({}, "neither a box nor a mask"),
         ({"box": BOX, "mask": PAINTED.mask}, "neither a box nor a mask"),
         ({"box": (0, 0, 1)}, "not four numbers"),
@@ -100,11 +97,10 @@ def test_controls_that_mean_nothing_are_refused(control, words):
         ({"box": BOX, "everywhere": 2}, "everywhere of a region"),
         ({"box": BOX, "prompt": 3}, "prompt of a region"),
         ({"box": BOX, "colour": "red"}, "unknown keys"),
-    ],
-)
-def test_regions_that_mean_nothing_are_refused(region, words):
-    with pytest.raises(RequestError, match=words):
-        Region.from_dict(region)
+    ]
+    for region, words in cases:
+        with subtests.test(region=region, words=words), pytest.raises(RequestError, match=words):
+            Region.from_dict(region)
 
 
 def test_a_broken_mask_is_said_to_be_so():

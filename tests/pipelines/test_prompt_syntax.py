@@ -7,9 +7,8 @@ from lora_loom.pipelines.prompt_syntax import parse_choice, split_prompt
 from lora_loom.pipelines.request import AdapterChoice
 
 
-@pytest.mark.parametrize(
-    ("prompt", "words", "choices"),
-    [
+def test_tags_become_choices(subtests):
+    cases = [
         ("a fox", "a fox", ()),
         ("  a   fox ", "  a   fox ", ()),  # a prompt without tags is left exactly as it is
         ("a fox <lora:ink:0.8>", "a fox", (AdapterChoice("ink", 0.8),)),
@@ -17,16 +16,17 @@ from lora_loom.pipelines.request import AdapterChoice
         ("a <LORA:b/c:-1> fox<lora:ink:.5>!", "a fox !", (AdapterChoice("b/c", -1.0), AdapterChoice("ink", 0.5))),
         ("a fox, <lora:ink:1>, night", "a fox, night", (AdapterChoice("ink", 1.0),)),
         ("a <b> c", "a <b> c", ()),
-    ],
-)
-def test_tags_become_choices(prompt, words, choices):
-    assert split_prompt(prompt) == (words, choices)
+    ]
+    for prompt, words, choices in cases:
+        with subtests.test(prompt=prompt, words=words, choices=choices):
+            assert split_prompt(prompt) == (words, choices)
 
 
-@pytest.mark.parametrize("text", ["ink:", "ink:strong", "ink:0.5:0.7", ":1", "", "ink:nan", "ink:inf", "ink:1000"])
-def test_unreadable_choices_are_refused(text):
-    with pytest.raises(RequestError):
-        parse_choice(text)
+def test_unreadable_choices_are_refused(subtests):
+    cases = ["ink:", "ink:strong", "ink:0.5:0.7", ":1", "", "ink:nan", "ink:inf", "ink:1000"]
+    for text in cases:
+        with subtests.test(text=text), pytest.raises(RequestError):
+            parse_choice(text)
 
 
 def test_a_long_row_of_open_brackets_is_read_in_linear_time():

@@ -51,9 +51,8 @@ def test_the_caller_cannot_change_a_request_afterwards():
         request.settings["switch_every"] = 5  # a read-only mapping
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
+def test_what_cannot_be_drawn_is_refused(subtests):
+    cases = [
         ("prompt", ""),
         ("prompt", " \n"),
         ("prompt", 3),
@@ -79,29 +78,28 @@ def test_the_caller_cannot_change_a_request_afterwards():
         ("adapters", ("kitsune",)),
         ("adapters", (AdapterChoice("a"), AdapterChoice("a", 0.5))),
         ("adapters", tuple(AdapterChoice(str(k)) for k in range(65))),
-    ],
-)
-def test_what_cannot_be_drawn_is_refused(field, value):
-    values = {"prompt": "a fox", field: value}
-    with pytest.raises(RequestError):
-        GenerationRequest(**values)
+    ]
+    for field, value in cases:
+        with subtests.test(field=field, value=value):
+            values = {"prompt": "a fox", field: value}
+            with pytest.raises(RequestError):
+                GenerationRequest(**values)
 
 
-@pytest.mark.parametrize("settings", [{"a": None}, {"a": [1]}, {"a": float("nan")}, {1: 2}, [("a", 1)]])
-def test_settings_hold_plain_finite_values(settings):
-    with pytest.raises(SettingError):
-        GenerationRequest("a fox", settings=settings)
+def test_settings_hold_plain_finite_values(subtests):
+    for settings in [{"a": None}, {"a": [1]}, {"a": float("nan")}, {1: 2}, [("a", 1)]]:
+        with subtests.test(settings=settings), pytest.raises(SettingError):
+            GenerationRequest("a fox", settings=settings)
 
 
-@pytest.mark.parametrize("strength", [float("nan"), float("-inf"), 101, "1", None, True])
-def test_a_strength_is_a_finite_number(strength):
-    with pytest.raises(RequestError, match="strength of kitsune"):
-        AdapterChoice("kitsune", strength)
+def test_a_strength_is_a_finite_number(subtests):
+    for strength in [float("nan"), float("-inf"), 101, "1", None, True]:
+        with subtests.test(strength=strength), pytest.raises(RequestError, match="strength of kitsune"):
+            AdapterChoice("kitsune", strength)
 
 
-@pytest.mark.parametrize(
-    ("text", "match"),
-    [
+def test_other_json_is_refused(subtests):
+    cases = [
         ("", "not JSON"),
         ("[1]", "not an object"),
         ("[" * 100_000, "not JSON"),
@@ -110,8 +108,7 @@ def test_a_strength_is_a_finite_number(strength):
         ('{"prompt": "a", "adapters": {"name": "x"}}', "adapters is not a list"),
         ('{"prompt": "a", "adapters": [{"name": "x", "weight": 1}]}', "unknown keys.*weight"),
         ('{"prompt": "a", "guidance_scale": NaN}', "guidance_scale"),
-    ],
-)
-def test_other_json_is_refused(text, match):
-    with pytest.raises(RequestError, match=match):
-        GenerationRequest.from_json(text)
+    ]
+    for text, match in cases:
+        with subtests.test(text=text, match=match), pytest.raises(RequestError, match=match):
+            GenerationRequest.from_json(text)

@@ -38,9 +38,10 @@ def test_a_label_is_for_people():
     assert FormField("switch_every", "integer", 5).label == "Switch every"
 
 
-@pytest.mark.parametrize("method", methods().values(), ids=lambda method: method.name)
-def test_every_method_has_a_form_and_explains_its_settings(method):
-    assert all(entry.help for entry in form(method))
+def test_every_method_has_a_form_and_explains_its_settings(subtests):
+    for method in methods().values():
+        with subtests.test(method=method):
+            assert all(entry.help for entry in form(method))
 
 
 def test_a_setting_that_no_form_can_show_is_refused():

@@ -60,13 +60,14 @@ def test_the_header_fills_what_no_sidecar_says(lora):
     assert (notes.title, notes.triggers) == ("From the sidecar", ("inky",))
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xfe", b'{"title": ' + b"[" * 100_000])
-def test_an_unreadable_sidecar_is_reported_and_the_rest_is_read(lora, content):
-    lora.with_suffix(".json").write_bytes(content)
-    notes = read_notes(lora, {"modelspec.title": "Ink"})
-    assert notes.title == "Ink"
-    assert len(notes.unreadable) == 1
-    assert notes.unreadable[0].startswith("ink.json")
+def test_an_unreadable_sidecar_is_reported_and_the_rest_is_read(lora, subtests):
+    for content in [b"{", b"[]", b"\xff\xfe", b'{"title": ' + b"[" * 100_000]:
+        with subtests.test(content=content):
+            lora.with_suffix(".json").write_bytes(content)
+            notes = read_notes(lora, {"modelspec.title": "Ink"})
+            assert notes.title == "Ink"
+            assert len(notes.unreadable) == 1
+            assert notes.unreadable[0].startswith("ink.json")
 
 
 def test_a_sidecar_with_wrong_types_gives_empty_notes(lora):
@@ -76,10 +77,11 @@ def test_a_sidecar_with_wrong_types_gives_empty_notes(lora):
     assert (notes.title, notes.strength, notes.description) == ("", None, "")
 
 
-@pytest.mark.parametrize("weight", [0, float("inf"), True, "strong", 11])
-def test_a_strength_that_makes_no_sense_is_none(lora, weight):
-    lora.with_suffix(".json").write_text(json.dumps({"preferred weight": weight}))
-    assert read_notes(lora, {}).strength is None
+def test_a_strength_that_makes_no_sense_is_none(lora, subtests):
+    for weight in [0, float("inf"), True, "strong", 11]:
+        with subtests.test(weight=weight):
+            lora.with_suffix(".json").write_text(json.dumps({"preferred weight": weight}))
+            assert read_notes(lora, {}).strength is None
 
 
 def test_a_megabyte_of_text_is_cut(lora):

@@ -121,21 +121,20 @@ def test_a_folder_without_a_batch_says_how_to_plan_one(tmp_path):
         open_batch(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("text", "part"),
-    [
+def test_what_cannot_be_drawn_is_refused_before_anything_is_written(plan, tmp_path, subtests):
+    cases = [
         ('prompts = ["a"]\nlora_sets = [["fxo"]]', "line 1: there is no LoRA called fxo"),
         ('prompts = ["a"]\nmethods = ["mrege"]', "line 1: no fusion method named 'mrege'"),
         ('prompts = ["a"]\nmethods = ["merge", "merge"]', "asks for one picture twice"),
         ('prompts = [{prompt = "a", steps = 0}]', "num_inference_steps is out of range"),
         ('prompts = ["a"]\n[request]\nguidance_scale = "much"', "guidance_scale is out of range"),
-    ],
-)
-def test_what_cannot_be_drawn_is_refused_before_anything_is_written(plan, tmp_path, text, part):
-    with pytest.raises(SuiteError) as caught:
-        plan(text)
-    assert part in str(caught.value)
-    assert not (tmp_path / "batch").exists()
+    ]
+    for text, part in cases:
+        with subtests.test(text=text, part=part):
+            with pytest.raises(SuiteError) as caught:
+                plan(text)
+            assert part in str(caught.value)
+            assert not (tmp_path / "batch").exists()
 
 
 def test_a_broken_lora_is_refused(plan, loras):

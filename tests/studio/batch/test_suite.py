@@ -38,9 +38,8 @@ def test_a_preset_knows_its_file(tmp_path):
     assert (source.file, source.format, source.sample) == (tmp_path / "captions_val2014.json", "coco", 30000)
 
 
-@pytest.mark.parametrize(
-    ("text", "part"),
-    [
+def test_what_is_wrong_is_said(tmp_path, subtests):
+    cases = [
         ("prompts = ", "not TOML"),
         ("samples = 1", "names no prompts"),
         ('prompts = "p.txt"\nsampels = 2', "Did you mean 'samples'"),
@@ -56,12 +55,12 @@ def test_a_preset_knows_its_file(tmp_path):
         ('prompts = {file = "p", columns = 3}', "columns"),
         ('prompts = "p.txt"\nseeds = [-1]', "a seed"),
         ('prompts = "p.txt"\npicture_seconds = 0', "picture_seconds"),
-    ],
-)
-def test_what_is_wrong_is_said(tmp_path, text, part):
-    with pytest.raises(SuiteError) as caught:
-        suite(tmp_path, text)
-    assert part in str(caught.value)
+    ]
+    for text, part in cases:
+        with subtests.test(text=text, part=part):
+            with pytest.raises(SuiteError) as caught:
+                suite(tmp_path, text)
+            assert part in str(caught.value)
 
 
 def test_a_missing_suite_is_named(tmp_path):

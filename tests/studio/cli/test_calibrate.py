@@ -59,15 +59,14 @@ def test_a_slider_is_trained_used_and_exported(loom, tmp_path):
     assert not torch.allclose(update(half), update(unslid), atol=2e-3)
 
 
-@pytest.mark.parametrize(
-    ("args", "words"),
-    [
+def test_what_is_missing_is_said(loom, subtests):
+    cases = [
         (["generate", "a fox", "--lora", "fox:0.4", "--linear"], "loom calibrate fox"),
         (["calibrate", "wolf"], "no LoRA called wolf"),
         (["calibrate", "fox", "--measure", "judge"], "does not know fox"),
-    ],
-)
-def test_what_is_missing_is_said(loom, args, words):
-    done = loom(*args)
-    assert done.exit_code == 2
-    assert words in done.stderr
+    ]
+    for args, words in cases:
+        with subtests.test(args=args, words=words):
+            done = loom(*args)
+            assert done.exit_code == 2
+            assert words in done.stderr

@@ -81,9 +81,8 @@ def test_a_changed_base_is_named(loom, recipe, tiny_pocket, tmp_path):
     assert "has changed" in error["message"]
 
 
-@pytest.mark.parametrize(
-    ("options", "kind"),
-    [
+def test_mistakes_are_named_and_nothing_is_written(loom, recipe, tmp_path, subtests):
+    cases = [
         (["--lora", "oul:1"], "UnknownAdapterError"),
         (["--method", "mrege"], "UnknownMethodError"),
         (["--method", "switch", "--switch-every", "0"], "SettingError"),
@@ -92,11 +91,10 @@ def test_a_changed_base_is_named(loom, recipe, tiny_pocket, tmp_path):
         (["--scheduler", "nothing"], "RequestError"),
         (["--attention", "xformers"], "RequestError"),
         (["--base", "nowhere"], "BaseModelError"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
-)
-def test_mistakes_are_named_and_nothing_is_written(loom, recipe, tmp_path, options, kind):
-    error = loom(*recipe, *options, "--out", "x.png")["error"]
-    assert error["type"] == kind
-    assert error["message"]
-    assert not list(tmp_path.glob("*.png"))
+    ]
+    for options, kind in cases:
+        with subtests.test(options=options, kind=kind):
+            error = loom(*recipe, *options, "--out", "x.png")["error"]
+            assert error["type"] == kind
+            assert error["message"]
+            assert not list(tmp_path.glob("*.png"))

@@ -96,9 +96,8 @@ def test_metrics_and_extractors_are_listed(loom):
     assert {"pocket", "open_clip", "clip", "dinov2", "inception"} == {each["kind"] for each in held["extractors"]}
 
 
-@pytest.mark.parametrize(
-    ("options", "complaint"),
-    [
+def test_mistakes_are_named(loom, subtests):
+    cases = [
         (["nowhere"], "is not there"),
         (["a", "--metrics", "fod"], "no metric 'fod'"),
         (["a", "--metrics", "fid@nothing"], "no feature extractor 'nothing'"),
@@ -107,15 +106,14 @@ def test_metrics_and_extractors_are_listed(loom):
         (["a", "--metrics", "joint_success", "--only", "method=arbiter"], "one of merge, switch"),
         (["a", "--metrics", "joint_success", "--only", "method"], "is no condition"),
         (["compare", "a", "a", "--metrics", "joint_success"], "occur twice in one set"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_mistakes_are_named(loom, options, complaint):
-    result = loom(*options)
-    assert result.exit_code == 2
-    assert complaint in result.stderr
-    error = json.loads(loom(*options, "--json").stdout)["error"]
-    assert error["type"] == "EvaluationError"
+    ]
+    for options, complaint in cases:
+        with subtests.test(options=options, complaint=complaint):
+            result = loom(*options)
+            assert result.exit_code == 2
+            assert complaint in result.stderr
+            error = json.loads(loom(*options, "--json").stdout)["error"]
+            assert error["type"] == "EvaluationError"
 
 
 def test_a_report_about_folders_and_result_files(loom, tmp_path):

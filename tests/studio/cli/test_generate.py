@@ -126,9 +126,8 @@ def test_a_changed_lora_is_named(loom, old_picture, options):
     assert "ink has changed" in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("args", "words"),
-    [
+def test_mistakes_are_told_before_drawing(loom, tmp_path, subtests):
+    cases = [
         (("a", "--prompt", "b"), "given twice"),
         (("",), "prompt is empty"),
         (("a", "--out", "x.jpg"), "ends in .png"),
@@ -137,10 +136,10 @@ def test_a_changed_lora_is_named(loom, old_picture, options):
         (("a", "--steps", "0"), "num_inference_steps"),
         (("a", "--set", "x"), "key=value"),
         (("--from", "none.png"), "none.png cannot be read"),
-    ],
-)
-def test_mistakes_are_told_before_drawing(loom, args, words, tmp_path):
-    result = loom(*args)
-    assert result.exit_code == 2
-    assert words in result.stderr
-    assert list(tmp_path.iterdir()) == []
+    ]
+    for args, words in cases:
+        with subtests.test(args=args, words=words):
+            result = loom(*args)
+            assert result.exit_code == 2
+            assert words in result.stderr
+            assert list(tmp_path.iterdir()) == []

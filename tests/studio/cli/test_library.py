@@ -68,12 +68,15 @@ def test_the_receipt_as_json(loom, folder):
     assert not receipt["complete"]
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [("bad.safetensors", "AdapterFileError"), ("none.safetensors", "AdapterFileError"), ("inc", "UnknownAdapterError")],
-)
-def test_what_cannot_be_shown_says_why(loom, folder, monkeypatch, name, kind):
-    monkeypatch.chdir(folder)
-    result = loom("show", name, "--library", folder, "--json")
-    assert result.exit_code == 2
-    assert json.loads(result.stdout)["error"]["type"] == kind
+def test_what_cannot_be_shown_says_why(loom, folder, monkeypatch, subtests):
+    cases = [
+        ("bad.safetensors", "AdapterFileError"),
+        ("none.safetensors", "AdapterFileError"),
+        ("inc", "UnknownAdapterError"),
+    ]
+    for name, kind in cases:
+        with subtests.test(name=name, kind=kind):
+            monkeypatch.chdir(folder)
+            result = loom("show", name, "--library", folder, "--json")
+            assert result.exit_code == 2
+            assert json.loads(result.stdout)["error"]["type"] == kind

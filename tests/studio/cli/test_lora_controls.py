@@ -54,9 +54,8 @@ def test_a_restored_picture_keeps_its_loras_and_their_other_controls():
     assert (fox, ink) == (AdapterChoice("fox", 0.8, {"style": 0.5}, exempt=True), AdapterChoice("ink"))
 
 
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
+def test_what_cannot_be_read_is_said(subtests):
+    cases = [
         ({"lora_blocks": ["owl:style=1"]}, "'owl', which was not chosen"),
         ({"lora_blocks": ["fox:style"]}, "--lora-blocks cannot be read"),
         ({"lora_blocks": ["fox:=1"]}, "--lora-blocks cannot be read"),
@@ -67,8 +66,7 @@ def test_a_restored_picture_keeps_its_loras_and_their_other_controls():
         ({"lora_region": ["fox:0,0,0,1"]}, "empty"),
         ({"lora_exempt": ["fox:yes"]}, "--lora-exempt cannot be read"),
         ({"lora_exempt": ["fox", "fox"]}, "given twice for fox"),
-    ],
-)
-def test_what_cannot_be_read_is_said(given, words):
-    with pytest.raises(RequestError, match=words):
-        adapters_of(lora=["fox"], **given)
+    ]
+    for given, words in cases:
+        with subtests.test(given=given, words=words), pytest.raises(RequestError, match=words):
+            adapters_of(lora=["fox"], **given)

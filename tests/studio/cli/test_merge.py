@@ -60,9 +60,8 @@ def test_the_rank_of_svd_and_lego_is_that_of_the_file(loom):
         assert said["change"] > 0.01
 
 
-@pytest.mark.parametrize(
-    ("args", "words"),
-    [
+def test_what_cannot_be_merged_is_said_and_nothing_is_written(loom, tmp_path, subtests):
+    cases = [
         (["fox", "fox", "--out", "one.safetensors"], "fox was given twice"),
         (["fox:0", "--out", "one.safetensors"], "nothing to merge"),
         (["foxy", "--out", "one.safetensors"], "Did you mean fox?"),
@@ -72,13 +71,13 @@ def test_the_rank_of_svd_and_lego_is_that_of_the_file(loom):
         (["fox", "--dare-density", "0.5", "--out", "one.safetensors"], "a setting of dare"),
         (["fox", "--out", "one.bin"], "ending in .safetensors"),
         (["missing.safetensors", "--out", "one.safetensors"], "missing.safetensors"),
-    ],
-)
-def test_what_cannot_be_merged_is_said_and_nothing_is_written(loom, tmp_path, args, words):
-    done = loom(*args)
-    assert done.exit_code == 2
-    assert words in done.stderr
-    assert not (tmp_path / "one.safetensors").exists()
+    ]
+    for args, words in cases:
+        with subtests.test(args=args, words=words):
+            done = loom(*args)
+            assert done.exit_code == 2
+            assert words in done.stderr
+            assert not (tmp_path / "one.safetensors").exists()
 
 
 def test_a_file_is_not_replaced_unasked(loom, tmp_path):

@@ -78,10 +78,10 @@ def test_a_lora_is_chosen_once():
         asked_for(None, {"prompt": "a <lora:ink:1>", "lora": ["ink:1"]}, {}, [])
 
 
-@pytest.mark.parametrize("prompt", [{}, {"prompt": ""}, {"prompt": "<lora:ink:1>"}])
-def test_a_prompt_is_needed(prompt):
-    with pytest.raises(RequestError, match="prompt"):
-        asked_for(None, prompt, {}, [])
+def test_a_prompt_is_needed(subtests):
+    for prompt in [{}, {"prompt": ""}, {"prompt": "<lora:ink:1>"}]:
+        with subtests.test(prompt=prompt), pytest.raises(RequestError, match="prompt"):
+            asked_for(None, prompt, {}, [])
 
 
 def test_pairs_are_read_as_numbers_truth_or_text():
@@ -89,16 +89,16 @@ def test_pairs_are_read_as_numbers_truth_or_text():
     assert pairs == {"every": 3, "share": 0.5, "soft": True, "mode": "sum", "empty": "", "a": "b=c", "list": "[1]"}
 
 
-@pytest.mark.parametrize("pair", ["every", "=3", ""])
-def test_pairs_need_a_key(pair):
-    with pytest.raises(SettingError, match="key=value"):
-        parse_pairs([pair])
+def test_pairs_need_a_key(subtests):
+    for pair in ["every", "=3", ""]:
+        with subtests.test(pair=pair), pytest.raises(SettingError, match="key=value"):
+            parse_pairs([pair])
 
 
-@pytest.mark.parametrize("text", ["64", "64x", "x64", "-1x64", "64x64x64", "a", "640000x64"])
-def test_sizes_have_two_sides(text):
-    with pytest.raises(RequestError, match="--size"):
-        parse_size(text)
+def test_sizes_have_two_sides(subtests):
+    for text in ["64", "64x", "x64", "-1x64", "64x64x64", "a", "640000x64"]:
+        with subtests.test(text=text), pytest.raises(RequestError, match="--size"):
+            parse_size(text)
 
 
 def test_sizes_are_width_then_height():

@@ -87,21 +87,20 @@ def test_ctrl_c_says_how_to_go_on(loom, folder, tiny_pocket, monkeypatch):
     assert "--resume" in error["remedy"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
+def test_bad_input_is_a_clear_error(loom, folder, subtests):
+    cases = [
         ((), "either --data FOLDER or --concept NAME"),
         (("--data", "pictures", "--concept", "owlet"), "either --data FOLDER or --concept NAME"),
         (("--concept", "unicorn"), "no concept 'unicorn'"),
         (("--data", "nowhere"), "nowhere is not a folder"),
         (("--data", "pictures", "--rank", "0"), "rank is out of range"),
         (("--data", "pictures", "--base", "nowhere"), "no base model 'nowhere'"),
-    ],
-)
-def test_bad_input_is_a_clear_error(loom, folder, arguments, complaint):
-    result = loom(*arguments, "--out", "x.safetensors", "--json")
-    assert result.exit_code == 2
-    assert complaint in json.loads(result.stdout)["error"]["message"]
+    ]
+    for arguments, complaint in cases:
+        with subtests.test(arguments=arguments, complaint=complaint):
+            result = loom(*arguments, "--out", "x.safetensors", "--json")
+            assert result.exit_code == 2
+            assert complaint in json.loads(result.stdout)["error"]["message"]
 
 
 def test_stopped_run_is_not_lost_by_accident(loom, folder, tmp_path):

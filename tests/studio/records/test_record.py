@@ -98,9 +98,8 @@ def test_other_programs_find_their_parameters(image, tmp_path):
     assert "Seed: 6, Size: 48x64" in text
 
 
-@pytest.mark.parametrize(
-    ("changes", "match"),
-    [
+def test_unsound_records_are_refused(image, tmp_path, subtests):
+    cases = [
         ({"format": 2}, "another format"),
         ({"extra": 1}, "unknown entries.*extra"),
         ({"request": None}, "has no request"),
@@ -120,17 +119,16 @@ def test_other_programs_find_their_parameters(image, tmp_path):
         ({"image_index": 2}, "image_index"),
         ({"device": 3}, "device"),
         ({"package_versions": {"torch": 2}}, "package_versions"),
-    ],
-)
-def test_unsound_records_are_refused(image, tmp_path, changes, match):
-    path = png_with(image, tmp_path / "x.png", loom=record_text(**changes))
-    with pytest.raises(RecordError, match=match):
-        read_record(path)
+    ]
+    for changes, match in cases:
+        with subtests.test(changes=changes, match=match):
+            path = png_with(image, tmp_path / "x.png", loom=record_text(**changes))
+            with pytest.raises(RecordError, match=match):
+                read_record(path)
 
 
-@pytest.mark.parametrize(
-    ("text", "match"),
-    [
+def test_hostile_json_is_refused(image, tmp_path, subtests):
+    cases = [
         ("", "not JSON"),
         ("{", "not JSON"),
         ("[" * 200_000, "not JSON"),
@@ -138,12 +136,12 @@ def test_unsound_records_are_refused(image, tmp_path, changes, match):
         ('{"format": 1, "seconds": ' + "9" * 5000 + "}", "not JSON"),
         ("[1]", "another format"),
         ('"text"', "another format"),
-    ],
-)
-def test_hostile_json_is_refused(image, tmp_path, text, match):
-    path = png_with(image, tmp_path / "x.png", loom=text)
-    with pytest.raises(RecordError, match=match):
-        read_record(path)
+    ]
+    for text, match in cases:
+        with subtests.test(text=text, match=match):
+            path = png_with(image, tmp_path / "x.png", loom=text)
+            with pytest.raises(RecordError, match=match):
+                read_record(path)
 
 
 def test_a_text_bomb_is_not_inflated(tmp_path):
@@ -154,9 +152,8 @@ def test_a_text_bomb_is_not_inflated(tmp_path):
         read_record(path)
 
 
-@pytest.mark.parametrize(
-    ("content", "match"),
-    [
+def test_damaged_and_foreign_files_are_refused(tmp_path, subtests):
+    cases = [
         (b"", "not a PNG"),
         (b"\xff\xd8\xff\xe0 a JPEG", "not a PNG"),
         (SIGNATURE, "ends before"),
@@ -168,13 +165,13 @@ def test_a_text_bomb_is_not_inflated(tmp_path):
         (SIGNATURE + chunk(b"zTXt", b"loom\0\0no deflate") + chunk(b"IEND", b""), "cannot be decoded"),
         (SIGNATURE + chunk(b"iTXt", b"loom\0\0") + chunk(b"IEND", b""), "cannot be decoded"),
         (SIGNATURE + chunk(b"iTXt", b"loom\0\0\0\0\0\xff\xff") + chunk(b"IEND", b""), "cannot be decoded"),
-    ],
-)
-def test_damaged_and_foreign_files_are_refused(tmp_path, content, match):
-    path = tmp_path / "x.png"
-    path.write_bytes(content)
-    with pytest.raises(RecordError, match=match):
-        read_record(path)
+    ]
+    for content, match in cases:
+        with subtests.test(content=content, match=match):
+            path = tmp_path / "x.png"
+            path.write_bytes(content)
+            with pytest.raises(RecordError, match=match):
+                read_record(path)
 
 
 def test_a_missing_file_is_named(tmp_path):

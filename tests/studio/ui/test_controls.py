@@ -3,7 +3,6 @@
 import base64
 import io
 
-import pytest
 from PIL import Image
 
 from lora_loom.pipelines.control import Region
@@ -63,9 +62,8 @@ def test_an_exempt_lora_has_no_words_of_its_own():
     assert after(("exempt", "", ""), ("exempt", "", "")) == PLAIN
 
 
-@pytest.mark.parametrize(
-    ("action", "name", "value"),
-    [
+def test_nonsense_from_a_browser_changes_nothing(subtests):
+    cases = [
         ("block", "style", "much"),
         ("block", "style", "nan"),
         ("block", "<script>", "0.5"),
@@ -79,11 +77,11 @@ def test_an_exempt_lora_has_no_words_of_its_own():
         ("paint", "", f"{DATA_URL}AAAA"),
         ("paint", "", painting(96, 96)[:120]),
         ("explode", "", ""),
-    ],
-)
-def test_nonsense_from_a_browser_changes_nothing(action, name, value):
-    chosen = after(("region", "", "left"))
-    assert edited_control(chosen, action, name, value, 1.0) == chosen
+    ]
+    for action, name, value in cases:
+        with subtests.test(action=action, name=name, value=value):
+            chosen = after(("region", "", "left"))
+            assert edited_control(chosen, action, name, value, 1.0) == chosen
 
 
 def test_the_view_shows_what_is_set_and_escapes_words():
@@ -106,11 +104,11 @@ def test_a_folded_row_says_it_in_a_few_words():
     assert summary(said) == "a curve · a region: “a fox”"
 
 
-@pytest.mark.parametrize(
-    ("sides", "expected"), [((None, None), 1.0), ((96, None), 1.0), ((96, 64), 1.5), ((0, 64), 1.0), (("a", True), 1.0)]
-)
-def test_proportions_are_those_of_the_form(sides, expected):
-    assert proportions_of(*sides) == expected
+def test_proportions_are_those_of_the_form(subtests):
+    cases = [((None, None), 1.0), ((96, None), 1.0), ((96, 64), 1.5), ((0, 64), 1.0), (("a", True), 1.0)]
+    for sides, expected in cases:
+        with subtests.test(sides=sides, expected=expected):
+            assert proportions_of(*sides) == expected
 
 
 def test_the_stack_keeps_controls_in_the_browser_and_asks_for_them():

@@ -23,10 +23,11 @@ def test_the_form_describes_a_request():
     assert request.settings == {"switch_every": 5}
 
 
-@pytest.mark.parametrize("method", methods())
-def test_a_request_comes_back_out_of_the_form(method):
-    request = read_form(values(method=method, seed=5, guidance_scale=2.5), STACK, "tiny")
-    assert read_form({**values(), **write_form(request)}, STACK, "tiny") == request
+def test_a_request_comes_back_out_of_the_form(subtests):
+    for method in methods():
+        with subtests.test(method=method):
+            request = read_form(values(method=method, seed=5, guidance_scale=2.5), STACK, "tiny")
+            assert read_form({**values(), **write_form(request)}, STACK, "tiny") == request
 
 
 def test_lora_tags_in_the_prompt_join_the_stack():
@@ -34,9 +35,8 @@ def test_lora_tags_in_the_prompt_join_the_stack():
     assert (request.prompt, request.adapters[-1]) == ("an owlet at night", AdapterChoice("neon", 0.5))
 
 
-@pytest.mark.parametrize(
-    ("change", "error", "words"),
-    [
+def test_bad_values_are_explained(subtests):
+    cases = [
         ({"prompt": "  "}, RequestError, "prompt is empty"),
         ({"prompt": None}, RequestError, "prompt is empty"),
         ({"seed": None}, RequestError, "seed is empty"),
@@ -45,11 +45,10 @@ def test_lora_tags_in_the_prompt_join_the_stack():
         ({"num_images_per_prompt": 1000}, RequestError, "out of range"),
         ({"method": "nonsense"}, UnknownMethodError, "nonsense"),
         ({"method": "switch", "switch.switch_every": None}, SettingError, "is empty"),
-    ],
-)
-def test_bad_values_are_explained(change, error, words):
-    with pytest.raises(error, match=words):
-        read_form(values(**change), STACK, "tiny")
+    ]
+    for change, error, words in cases:
+        with subtests.test(change=change, error=error, words=words), pytest.raises(error, match=words):
+            read_form(values(**change), STACK, "tiny")
 
 
 def test_a_draft_keeps_what_fits_and_nothing_else():

@@ -95,9 +95,8 @@ def test_a_program_can_cancel(client, quick_studio):
     assert ended(client, job["id"])["state"] == "cancelled"
 
 
-@pytest.mark.parametrize(
-    ("request_", "words"),
-    [
+def test_bad_requests_are_explained_to_programs(client, subtests):
+    cases = [
         ({"prompt": ""}, "prompt is empty"),
         ({"prompt": "x", "adapters": [{"name": "owlett"}]}, "Did you mean owlet"),
         ({"prompt": "x", "adapters": [{"name": "../../etc/passwd"}]}, "there is no LoRA called"),
@@ -105,11 +104,10 @@ def test_a_program_can_cancel(client, quick_studio):
         ({"prompt": "x", "method": "switch", "settings": {"switch_every": 0}}, "from 1 to 100"),
         ({"prompt": "x", "base_model": "/etc"}, "this studio draws with"),
         ({"prompt": "x", "surprise": 1}, "unknown keys"),
-    ],
-)
-def test_bad_requests_are_explained_to_programs(client, request_, words):
-    with pytest.raises(AppError, match=words):
-        client.predict(request_, api_name="/generate")
+    ]
+    for request_, words in cases:
+        with subtests.test(request_=request_, words=words), pytest.raises(AppError, match=words):
+            client.predict(request_, api_name="/generate")
 
 
 def test_only_pictures_and_thumbnails_are_served(client, page, quick_studio):
@@ -187,7 +185,7 @@ def test_a_base_model_that_is_not_there_is_said_at_once(tmp_path, monkeypatch):
         launch(base_model="no-such-base", output_dir=tmp_path, block=False)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "studio.example", ""])
-def test_listening_elsewhere_needs_a_password(host):
-    with pytest.raises(RequestError, match="without a password"):
-        launch(host, block=False)
+def test_listening_elsewhere_needs_a_password(subtests):
+    for host in ["0.0.0.0", "192.168.1.5", "studio.example", ""]:
+        with subtests.test(host=host), pytest.raises(RequestError, match="without a password"):
+            launch(host, block=False)

@@ -2,8 +2,6 @@
 
 import math
 
-import pytest
-
 from lora_loom.pipelines.request import AdapterChoice
 from lora_loom.studio.library.adapter_library import AdapterLibrary
 from lora_loom.studio.ui.stack import (
@@ -29,9 +27,11 @@ def test_what_was_written_is_read():
     assert read_stack(write_stack(STACK)) == STACK
 
 
-@pytest.mark.parametrize("kept", [None, "text", {"name": "a"}, [1, None, {}], [{"name": "", "strength": 1}]])
-def test_nonsense_from_a_browser_is_an_empty_stack(kept):
-    assert read_stack(kept) == []
+def test_nonsense_from_a_browser_is_an_empty_stack(subtests):
+    cases = [None, "text", {"name": "a"}, [1, None, {}], [{"name": "", "strength": 1}]]
+    for kept in cases:
+        with subtests.test(kept=kept):
+            assert read_stack(kept) == []
 
 
 def test_entries_that_do_not_fit_are_left_out():
@@ -56,9 +56,8 @@ def test_toggling_adds_at_the_recommended_strength_and_takes_out(tmp_path, write
     assert names(toggled(STACK, card)) == ["b", "c"]
 
 
-@pytest.mark.parametrize(
-    ("action", "row", "expected"),
-    [
+def test_moving_and_removing(subtests):
+    cases = [
         ("up", "1", "bac"),
         ("down", "1", "acb"),
         ("up", "0", "abc"),
@@ -68,10 +67,10 @@ def test_toggling_adds_at_the_recommended_strength_and_takes_out(tmp_path, write
         ("remove", "-1", "abc"),
         ("remove", "x", "abc"),
         ("explode", "1", "abc"),
-    ],
-)
-def test_moving_and_removing(action, row, expected):
-    assert "".join(names(edited(STACK, action, row))) == expected
+    ]
+    for action, row, expected in cases:
+        with subtests.test(action=action, row=row, expected=expected):
+            assert "".join(names(edited(STACK, action, row))) == expected
 
 
 def test_strength_and_switch():

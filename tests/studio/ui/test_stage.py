@@ -1,7 +1,5 @@
 """The stage: one view for each state of a job."""
 
-import pytest
-
 from lora_loom.pipelines.request import GenerationRequest
 from lora_loom.studio.jobs.job import Job
 from lora_loom.studio.ui.stage import duration, stage
@@ -24,9 +22,8 @@ def test_a_running_job_shows_step_eta_and_preview():
     assert 'aria-valuenow="5"' in view
 
 
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
+def test_every_state_says_what_it_is(subtests):
+    cases = [
         ({"state": "queued", "phase": "waiting"}, "Waiting"),
         ({"phase": "loading", "started_at": 1.0}, "ready"),
         ({"phase": "saving"}, "Saving"),
@@ -37,10 +34,10 @@ def test_a_running_job_shows_step_eta_and_preview():
         ({"state": "failed", "phase": "finished"}, "could not be made"),
         ({"state": "interrupted", "phase": "finished"}, "Interrupted"),
         ({"state": "done", "phase": "finished", "outputs": ("gone.png",)}, "are gone"),
-    ],
-)
-def test_every_state_says_what_it_is(values, words):
-    assert words in show(**values)
+    ]
+    for values, words in cases:
+        with subtests.test(values=values, words=words):
+            assert words in show(**values)
 
 
 def test_durations_are_short():

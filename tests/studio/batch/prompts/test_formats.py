@@ -133,9 +133,8 @@ def test_all_bad_rows_are_told_by_their_lines(tmp_path):
         assert part in message.partition(f"line {line}: ")[2].splitlines()[0]
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "part"),
-    [
+def test_what_is_wrong_with_a_file_is_said(tmp_path, subtests):
+    cases = [
         ("p.txt", "a fox --q 3\n", "line 1: unknown option --q"),
         ("p.txt", "\na fox --s many\n", "line 2: --s needs a number"),
         ("p.csv", "prompt,prompt\na,b\n", "does not name its columns"),
@@ -145,12 +144,12 @@ def test_all_bad_rows_are_told_by_their_lines(tmp_path):
         ("p.jsonl", "", "holds no prompt"),
         ("p.jsonl", '{"prompt": "a", "id": "x"}\n{"prompt": "b", "id": "x"}', "id 'x' twice: found lines 1 and 2"),
         ("p.docx", "a fox", "no known format"),
-    ],
-)
-def test_what_is_wrong_with_a_file_is_said(tmp_path, name, content, part):
-    with pytest.raises(SuiteError) as caught:
-        read(write(tmp_path / name, content))
-    assert part in str(caught.value)
+    ]
+    for name, content, part in cases:
+        with subtests.test(name=name, content=content, part=part):
+            with pytest.raises(SuiteError) as caught:
+                read(write(tmp_path / name, content))
+            assert part in str(caught.value)
 
 
 def test_a_file_that_is_not_utf8_is_refused(tmp_path):
