@@ -27,18 +27,17 @@ def test_every_caption_is_written_in_every_template():
     assert written == ("a cat", "a dog", "a photo of a cat", "a photo of a dog")
 
 
-@pytest.mark.parametrize(
-    ("caption", "template", "expected"),
-    [
+def test_the_trigger_word_is_put_where_it_is_missing(subtests):
+    cases = [
         ("a cat", "{caption}", "sks a cat"),
         ("a sks cat", "{caption}", "a sks cat"),
         ("a sksy cat", "{caption}", "sks a sksy cat"),
         ("a cat", "{caption} in {trigger} style", "a cat in sks style"),
         ("", "{caption}", "sks"),
-    ],
-)
-def test_the_trigger_word_is_put_where_it_is_missing(caption, template, expected):
-    assert write_captions([caption], [template], "sks") == (expected,)
+    ]
+    for caption, template, expected in cases:
+        with subtests.test(caption=caption, template=template, expected=expected):
+            assert write_captions([caption], [template], "sks") == (expected,)
 
 
 def test_a_trigger_is_taken_out_as_a_word_only():
@@ -46,10 +45,10 @@ def test_a_trigger_is_taken_out_as_a_word_only():
     assert without_word("a <t01> creature", "<t01>") == "a creature"
 
 
-@pytest.mark.parametrize("template", ["no place", "{caption} {other}", "{caption", "{}"])
-def test_a_bad_template_is_refused(template):
-    with pytest.raises(SettingError, match="template"):
-        write_captions(["a cat"], [template], "")
+def test_a_bad_template_is_refused(subtests):
+    for template in ["no place", "{caption} {other}", "{caption", "{}"]:
+        with subtests.test(template=template), pytest.raises(SettingError, match="template"):
+            write_captions(["a cat"], [template], "")
 
 
 def test_the_book_holds_each_text_once_and_the_empty_one_first():

@@ -62,9 +62,8 @@ def test_a_missing_folder_is_named(tmp_path):
         read_folder(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize(
-    ("row", "complaint"),
-    [
+def test_a_bad_row_is_named_by_its_number(folder, subtests):
+    cases = [
         ('{"file_name": "a.jpg"', "row 2 .* is not JSON"),
         ({"file_name": "a.jpg"}, "row 2 .* is incomplete"),
         ({"file_name": "a.jpg", "text": 3}, "row 2 .* is incomplete"),
@@ -72,12 +71,12 @@ def test_a_missing_folder_is_named(tmp_path):
         ({"file_name": "gone.png", "text": "x"}, "row 2 .* not there"),
         ({"file_name": "../a.jpg", "text": "x"}, "row 2 .* outside the folder"),
         ({"file_name": "b.png", "text": "x"}, r"row 2 .* names b\.png a second time"),
-    ],
-)
-def test_a_bad_row_is_named_by_its_number(folder, row, complaint):
-    write_rows(folder, {"file_name": "b.png", "text": "good"}, row)
-    with pytest.raises(TrainingError, match=complaint):
-        read_folder(folder)
+    ]
+    for row, complaint in cases:
+        with subtests.test(row=row, complaint=complaint):
+            write_rows(folder, {"file_name": "b.png", "text": "good"}, row)
+            with pytest.raises(TrainingError, match=complaint):
+                read_folder(folder)
 
 
 def test_a_caption_that_is_not_utf8_is_named(folder):
@@ -92,10 +91,10 @@ def test_pairs_in_memory_may_have_several_captions():
     assert [item.captions for item in items] == [("one",), ("one", "two"), ("three",)]
 
 
-@pytest.mark.parametrize("captions", ["", " ", [], ["fine", ""]])
-def test_a_pair_without_a_caption_is_named_by_its_place(captions):
-    with pytest.raises(TrainingError, match="picture 0 has no caption"):
-        as_items([(Image.new("RGB", (4, 4)), captions)])
+def test_a_pair_without_a_caption_is_named_by_its_place(subtests):
+    for captions in ["", " ", [], ["fine", ""]]:
+        with subtests.test(captions=captions), pytest.raises(TrainingError, match="picture 0 has no caption"):
+            as_items([(Image.new("RGB", (4, 4)), captions)])
 
 
 def test_nothing_to_train_on_is_an_error():

@@ -24,14 +24,16 @@ def test_a_wide_picture_is_scaled_to_cover_and_cut_at_the_centre():
     assert np.array_equal(load_pixels(item(wide), 16), np.full((16, 16, 3), (255, 0, 0), np.uint8))
 
 
-@pytest.mark.parametrize("size", [(5, 9), (31, 16), (200, 100), (1, 1)])
-def test_mixed_sizes_come_out_alike(size):
-    assert load_pixels(item(Image.new("RGB", size, (9, 8, 7))), 16).tolist()[0][0] == [9, 8, 7]
+def test_mixed_sizes_come_out_alike(subtests):
+    for size in [(5, 9), (31, 16), (200, 100), (1, 1)]:
+        with subtests.test(size=size):
+            assert load_pixels(item(Image.new("RGB", size, (9, 8, 7))), 16).tolist()[0][0] == [9, 8, 7]
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "I;16", "1"])
-def test_every_mode_becomes_rgb(mode):
-    assert load_pixels(item(Image.new(mode, (8, 8))), 8).shape == (8, 8, 3)
+def test_every_mode_becomes_rgb(subtests):
+    for mode in ["L", "P", "CMYK", "I;16", "1"]:
+        with subtests.test(mode=mode):
+            assert load_pixels(item(Image.new(mode, (8, 8))), 8).shape == (8, 8, 3)
 
 
 def test_transparency_is_put_on_white():

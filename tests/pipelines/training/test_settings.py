@@ -20,9 +20,8 @@ def test_numbers_have_limits():
             assert item.metadata["min"] < item.metadata["max"], item.name
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
+def test_a_bad_value_is_refused_by_name(subtests):
+    cases = [
         ("rank", 0),
         ("rank", 4096),
         ("alpha", float("nan")),
@@ -38,11 +37,10 @@ def test_numbers_have_limits():
         ("gradient_checkpointing", 1),
         ("resolution", 4),
         ("seed", -1),
-    ],
-)
-def test_a_bad_value_is_refused_by_name(name, value):
-    with pytest.raises(SettingError, match=name):
-        LoraTraining(**{name: value})
+    ]
+    for name, value in cases:
+        with subtests.test(name=name, value=value), pytest.raises(SettingError, match=name):
+            LoraTraining(**{name: value})
 
 
 def test_a_warm_up_longer_than_the_training_is_refused():
