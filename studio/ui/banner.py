@@ -5,34 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lora_loom.pipelines.errors import LoomError
-from lora_loom.studio.ui.markup import button, text
+from lora_loom.studio.templates import render
 
 
 def error_banner(error: LoomError | Mapping[str, str]) -> str:
     """The banner for an error, or for its parts as a job keeps them."""
     parts = error.to_dict() if isinstance(error, LoomError) else error
     what = parts.get("what") or parts.get("message") or "something went wrong"
-    rows = "".join(
-        f"<div><dt>{label}</dt><dd>{text(parts[key], 1_000)}</dd></div>"
-        for key, label in (("expected", "Expected"), ("found", "Found"), ("remedy", "What to do"))
-        if parts.get(key)
-    )
-    return _banner("error", _sentence(what), f"<dl>{rows}</dl>" if rows else "", kind=parts.get("type", ""))
+    named = (("expected", "Expected"), ("found", "Found"), ("remedy", "What to do"))
+    rows = [(label, parts[key]) for key, label in named if parts.get(key)]
+    return _banner("error", _sentence(what), parts=rows, kind=parts.get("type", ""))
 
 
 def notice_banner(title: str, lines: Sequence[str] = (), *, warning: bool = False) -> str:
     """A banner that tells something: a title and lines, all plain text."""
-    items = "".join(f"<li>{text(_sentence(line), 1_000)}</li>" for line in lines)
-    return _banner("warning" if warning else "notice", title, f"<ul>{items}</ul>" if items else "")
+    return _banner("warning" if warning else "notice", title, lines=[_sentence(line) for line in lines])
 
 
-def _banner(tone: str, title: str, body: str, *, kind: str = "") -> str:
-    close = button("✕", "dismiss", kind="loom-icon", title="Close this message")
-    role = "status" if tone == "notice" else "alert"
-    return (
-        f'<div class="loom-banner loom-{tone}" role="{role}" data-kind="{text(kind)}">'
-        f"<div><strong>{text(title, 1_000)}</strong>{body}</div>{close}</div>"
-    )
+def _banner(
+    tone: str, title: str, *, parts: Sequence[tuple[str, str]] = (), lines: Sequence[str] = (), kind: str = ""
+) -> str:
+    return render("ui/banner.html.j2", tone=tone, title=title, parts=parts, lines=lines, kind=kind)
 
 
 def _sentence(words: str) -> str:

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from markupsafe import Markup
+
 from lora_loom.pipelines.control import Curve, Region
 from lora_loom.pipelines.errors import RequestError
 from lora_loom.pipelines.request import AdapterChoice
-from lora_loom.studio.ui.markup import attributes, button, text
+from lora_loom.studio.templates import cut, render
 
 Box = tuple[float, float, float, float]
 GROUPS = {
@@ -38,7 +40,6 @@ SIDES = ("left", "top", "right", "bottom")
 CANVAS = 96  # pixels along the longer side of a painted mask
 DATA_URL = "data:image/png;base64,"
 MAX_URL = 200_000  # characters of a painted mask as the browser sends it
-FACTOR = attributes(min=0, max=2, step=0.05)
 ACTIONS = ("block", "curve", "point", "region", "side", "drag", "paint", "words", "exempt")
 
 
@@ -109,143 +110,47 @@ def summary(choice: AdapterChoice) -> str:
 
 def fold(index: int, choice: AdapterChoice, title: str, proportions: float) -> str:
     """The open fold as HTML; `proportions` is width over height of the picture that masks are painted for."""
-    return (
-        f'<div class="loom-fold">{_blocks(index, choice, title)}{_curve(index, choice, title)}'
-        f"{_place(index, choice, title, proportions)}{_exempt(index, choice, title)}</div>"
+    region = choice.region
+    return render(
+        "ui/controls.html.j2",
+        index=index,
+        choice=choice,
+        title=title,
+        proportions=proportions,
+        blocks=[(group, *said, choice.blocks.get(group, 1)) for group, said in GROUPS.items()],
+        others=[(group, factor) for group, factor in choice.blocks.items() if group not in GROUPS],
+        curves=[(name, label, choice.curve == curve) for name, (label, curve) in CURVES.items()],
+        points=_points(choice.curve) if choice.curve else [],
+        line=_plot(choice.curve) if choice.curve else "",
+        places=_places(region),
+        sides=[*zip(SIDES, region.box, strict=True)] if region and region.box else [],
+        mask=Markup(DATA_URL) + cut(region.mask, MAX_URL) if region and region.mask else "",
+        canvas=_canvas_size(proportions),
     )
 
 
-def _blocks(index: int, choice: AdapterChoice, title: str) -> str:
-    rows = ""
-    for group, (label, help_text) in GROUPS.items():
-        shared = attributes(
-            data_action="block", data_row=index, data_name=group, value=f"{choice.blocks.get(group, 1):g}"
-        )
-        rows += (
-            f'<label class="loom-part" {attributes(title=help_text)}><span>{label}</span>'
-            f'<span class="loom-strength"><input type="range" {FACTOR} {shared} {_says(label, title)}>'
-            f'<input type="number" step="0.05" {shared} {_says(f"{label} as a number", title)}></span></label>'
-        )
-    others = [f"{text(group, 60)} {factor:g}" for group, factor in choice.blocks.items() if group not in GROUPS]
-    more = f'<p class="loom-quiet">Also {", ".join(others)}.</p>' if others else ""
-    return _section("In which layers", rows + more)
-
-
-def _curve(index: int, choice: AdapterChoice, title: str) -> str:
-    pills = _pills("curve", index, {name: (label, choice.curve == curve) for name, (label, curve) in CURVES.items()})
-    if not choice.curve:
-        return _section("When in the run", pills)
-    numbers = [number for point in _two(choice.curve) for number in point]
+def _points(curve: Curve) -> list[tuple[str, str, float]]:
+    """What stands before each of the four numbers of a curve, its name, and the number."""
+    numbers = [number for point in _two(curve) for number in point]
     names = ("First progress", "Strength at the first", "Second progress", "Strength at the second")
-    before = ("at ", " × ", ", at ", " × ")
-    fields = "".join(
-        f'{before[place]}<input type="number" step="0.05" {_says(names[place], title)} '
-        f"{attributes(data_action='point', data_row=index, data_name=place, value=f'{numbers[place]:g}')}>"
-        for place in range(4)
-    )
-    more = f'<p class="loom-quiet">A curve of {len(choice.curve)} points.</p>' if len(choice.curve) > 2 else ""
-    return _section(
-        "When in the run", f'{pills}<div class="loom-curve">{_plot(choice.curve)}<span>{fields}</span></div>{more}'
-    )
+    return [*zip(("at ", " × ", ", at ", " × "), names, numbers, strict=True)]
 
 
 def _plot(curve: Curve) -> str:
-    """The curve as a small line, from the start of the run on the left to its end on the right."""
+    """The curve as points of a small line, from the start of the run on the left to its end on the right."""
     points = [(0.0, curve[0][1]), *curve, (1.0, curve[-1][1])]
     top = max(1.0, *(factor for _, factor in points))
     low = min(0.0, *(factor for _, factor in points))
-    line = " ".join(f"{2 + 76 * at:.1f},{26 - 24 * (factor - low) / (top - low):.1f}" for at, factor in points)
-    return f'<svg viewBox="0 0 80 28" aria-hidden="true"><polyline points="{line}"/></svg>'
+    return " ".join(f"{2 + 76 * at:.1f},{26 - 24 * (factor - low) / (top - low):.1f}" for at, factor in points)
 
 
-def _place(index: int, choice: AdapterChoice, title: str, proportions: float) -> str:
-    region = choice.region
+def _places(region: Region | None) -> list[tuple[str, str, bool]]:
+    """Name, label and whether it is in force, of everywhere, the boxes and a painted region."""
     boxes = {name: (label, bool(region) and region.box == box) for name, (label, box) in BOXES.items()}
     if region and region.box and not any(pressed for _, pressed in boxes.values()):
         boxes["box"] = (BOXES["box"][0], True)
-    pills = _pills(
-        "region",
-        index,
-        {"everywhere": ("Everywhere", region is None), **boxes, "paint": ("Paint", bool(region and region.mask))},
-    )
-    if region is None:
-        return _section("Where in the picture", pills)
-    tool, hint = ("drag", "Drag a box") if region.box else ("paint", "Paint where it acts")
-    width, height = _canvas_size(proportions)
-    if region.box:
-        left, top, right, bottom = (100 * side for side in region.box)
-        shown = (
-            f'<span class="loom-box" style="left:{left:.1f}%;top:{top:.1f}%;width:{right - left:.1f}%;'
-            f'height:{bottom - top:.1f}%"></span>'
-        )
-        sides = "".join(_side(index, side, place, title) for side, place in zip(SIDES, region.box, strict=True))
-    else:
-        shown = f'<img alt="" src="{DATA_URL}{text(region.mask, MAX_URL)}">'
-        sides = button("Clear", "region", kind="loom-pill", row=index, value="paint")
-        sides += '<p class="loom-problem">Nothing is painted yet: it acts nowhere.</p>' if region.peak == 0 else ""
-    canvas = attributes(
-        class_="loom-canvas-tool",
-        width=width,
-        height=height,
-        data_tool=tool,
-        data_action=tool,
-        data_row=index,
-        aria_label=f"{hint}: {title}",
-    )
-    words = (
-        ""
-        if choice.exempt
-        else (
-            f'<input type="text" {_says("Own words of the region", title)} maxlength="2000" '
-            f'placeholder="Own words for this part (optional)" '
-            f"{attributes(data_action='words', data_row=index, value=region.prompt)}>"
-        )
-    )
-    return _section(
-        "Where in the picture",
-        f'{pills}<div class="loom-region"><span class="loom-sheet" style="aspect-ratio:{proportions:.4f}">{shown}'
-        f'<canvas {canvas}></canvas></span><div class="loom-sides">'
-        f'<span class="loom-quiet">{hint}</span>{sides}</div></div>{words}',
-    )
-
-
-def _side(index: int, side: str, place: float, title: str) -> str:
-    own = attributes(type="number", min=0, max=100, step=5, value=f"{100 * place:g}")
-    data = attributes(data_action="side", data_row=index, data_name=side)
-    return f"<label>{side.title()}<input {own} {data} {_says(f'{side} side in percent', title)}></label>"
-
-
-def _exempt(index: int, choice: AdapterChoice, title: str) -> str:
-    switch = attributes(
-        type="button",
-        role="switch",
-        class_="loom-switch",
-        data_action="exempt",
-        data_row=index,
-        aria_checked=str(choice.exempt).lower(),
-        aria_label=f"Keep {title} out of the fusion",
-    )
-    return (
-        f'<div class="loom-part" title="For LoRAs that speed up the base or act as sliders"><button {switch}></button>'
-        "<span>Keep out of the fusion: acts in every pass at its strength</span></div>"
-    )
-
-
-def _pills(action: str, index: int, choices: Mapping[str, tuple[str, bool]]) -> str:
-    def pill(name: str, label: str, pressed: bool) -> str:
-        looks = attributes(type="button", class_="loom-pill", aria_pressed=str(pressed).lower())
-        return f"<button {looks} {attributes(data_action=action, data_row=index, data_value=name)}>{label}</button>"
-
-    pills = "".join(pill(name, *how) for name, how in choices.items())
-    return f'<div class="loom-pills">{pills}</div>'
-
-
-def _section(heading: str, content: str) -> str:
-    return f"<section><h4>{heading}</h4>{content}</section>"
-
-
-def _says(what: str, title: str) -> str:
-    return attributes(aria_label=f"{what}: {title}")
+    painted = ("paint", "Paint", bool(region and region.mask))
+    return [("everywhere", "Everywhere", region is None), *((name, *how) for name, how in boxes.items()), painted]
 
 
 def _canvas_size(proportions: float) -> tuple[int, int]:

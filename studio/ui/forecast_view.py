@@ -8,12 +8,15 @@ from lora_loom.pipelines.compatibility.report import AdapterReport, PairReport, 
 from lora_loom.pipelines.registry import methods
 from lora_loom.studio.forecast.forecasts import StackForecast
 from lora_loom.studio.library.card import AdapterCard
-from lora_loom.studio.ui.markup import attributes, button, strand, text
+from lora_loom.studio.templates import render, template_macros
+from lora_loom.studio.ui.markup import strand
 from lora_loom.studio.ui.remedy import PLAIN
 
+PANEL = "ui/forecast_panel.html.j2"
 MAX_PAIRS = 6  # sentences shown at once; the others fold
 DOMINANT = 1.5  # times an equal share of the change from which one is said to dominate
 ALIKE = 1.1  # times as strong as the faintest below which nothing is worth a word
+NOTHING = "There is nothing to compare: it takes two LoRAs that can be examined."
 SAID = {"green": "Fine", "amber": "With care", "red": "A problem"}
 
 
@@ -29,69 +32,56 @@ def forecast_view(
     notes = [*forecast.notes]
     notes += report.notes if report else ()
     if report is None or not report.pairs:
-        return _panel(
-            forecast.key, "", ["There is nothing to compare: it takes two LoRAs that can be examined.", *notes]
-        )
+        return template_macros(PANEL).panel(forecast.key, "", [NOTHING, *notes])
     said = [each.sentence for adapter in report.adapters for each in adapter.findings]
     if report.together is not None:
         said += [each.sentence for each in report.together.findings]
-    body = _dominance(report, forecast, cards) + _pairs(report.pairs) + _sentences(said)
-    if remedies:
-        rows = "".join(_remedy(forecast.key, index, remedy, index in used) for index, remedy in remedies)
-        body += f'<h3>What may help</h3><ul class="loom-remedies">{rows}</ul>'
-    return _panel(forecast.key, body, [*notes, *_limits(report, method)])
+    shown, words_only = _examined(report)
+    ordered = sorted(report.pairs, key=lambda pair: ("red", "amber", "green").index(pair.level))
+    body = render(
+        "ui/forecast_view.html.j2",
+        key=forecast.key,
+        leader=_leader(shown) if shown else "",
+        shares=[(each.name, _strand(forecast.names[each.name], cards), each.dominance) for each in shown],
+        words_only=words_only,
+        first=[_pair(pair) for pair in ordered[:MAX_PAIRS]],
+        rest=[_pair(pair) for pair in ordered[MAX_PAIRS:]],
+        said=said,
+        remedies=[_remedy(index, remedy, index in used) for index, remedy in remedies],
+    )
+    return template_macros(PANEL).panel(forecast.key, body, [*notes, *_limits(report, method)])
 
 
 def asking_view(words: str) -> str:
     """The offer of a forecast that is not made unasked."""
-    press = button("Look at the weights", "foresee", title="See how these LoRAs will get along")
-    return _panel("", f'<p class="loom-quiet">{text(words)} {press}</p>', [])
+    return template_macros(PANEL).asking(words)
 
 
 def waiting_view(before: str) -> str:
     """The view while an examination runs: the one before, faded, or that it runs."""
-    inside = before or _panel("", '<p class="loom-quiet">Looking at the weights…</p>', [])
-    return f'<div class="loom-stale" aria-busy="true">{inside}</div>'
+    return template_macros(PANEL).stale(before or template_macros(PANEL).line("Looking at the weights…"))
 
 
 def failed_view(why: str) -> str:
     """The view where no forecast can be made, with the reason as a plain line."""
-    return _panel("", f'<p class="loom-quiet">{text(why, 600)}</p>', [])
+    return template_macros(PANEL).line(why)
 
 
-def _panel(key: str, body: str, notes: Sequence[str]) -> str:
-    return (
-        f"<section {attributes(class_='loom-forecast', data_key=key)}><h2>Forecast <small>from the weights, before "
-        f"anything is drawn</small></h2>{body}{_sentences(notes)}</section>"
-    )
+def _examined(report: Report) -> tuple[list[AdapterReport], list[str]]:
+    """Whose shares of the change to the denoiser are shown, and a sentence for each LoRA that leaves it alone.
 
-
-def _dominance(report: Report, forecast: StackForecast, cards: Mapping[str, AdapterCard]) -> str:
-    """A bar of the shares of the change to the denoiser; of that to the text encoders where none touches it."""
+    They are the shares of that to the text encoders where none touches the denoiser; none where it is one LoRA.
+    """
     examined = [each for each in report.adapters if not each.skipped]
-    drawing = [each for each in examined if each.norm]
-    shown = drawing or examined
+    shown = [each for each in examined if each.norm] or examined
     words_only = [
         f"{each.name} changes how the prompt is read, and nothing else." for each in examined if not each.norm
     ]
-    if len(shown) < 2:
-        return _sentences(words_only)
-    parts = ends = ""
-    for each in shown:
-        name = forecast.names[each.name]
-        colour = f"loom-strand-{strand(cards[name].category if name in cards else '')}"
-        share = f"{each.dominance:.0%}"
-        parts += (
-            f"<span {attributes(class_=colour, title=f'{each.name}: {share} of the change')} "
-            f'style="flex-grow:{max(each.dominance, 0.005):.4f}"></span>'
-        )
-        ends += f'<span class="{colour}"><i></i>{text(each.name)} <b>{share}</b></span>'
-    label = attributes(role="img", aria_label="Who will dominate: shares of the change to the model")
-    return (
-        f'<p class="loom-leader">{text(_leader(shown))}</p><div class="loom-shares" {label}>{parts}</div>'
-        f'<div class="loom-legend">{ends}</div>'
-        f"{_sentences(words_only)}"
-    )
+    return shown if len(shown) > 1 else [], words_only
+
+
+def _strand(name: str, cards: Mapping[str, AdapterCard]) -> int:
+    return strand(cards[name].category if name in cards else "")
 
 
 def _leader(shown: Sequence[AdapterReport]) -> str:
@@ -108,36 +98,17 @@ def _leader(shown: Sequence[AdapterReport]) -> str:
     return f"None will clearly dominate: {first.name} is {times:.1f} times as strong as {last.name}."
 
 
-def _pairs(pairs: Sequence[PairReport]) -> str:
-    ordered = sorted(pairs, key=lambda pair: ("red", "amber", "green").index(pair.level))
-    first, rest = ordered[:MAX_PAIRS], ordered[MAX_PAIRS:]
-    more = ""
-    if rest:
-        rows = "".join(map(_pair, rest))
-        more = f'<details><summary>{len(rest)} more pairs</summary><ul class="loom-pairs">{rows}</ul></details>'
-    return f'<ul class="loom-pairs">{"".join(map(_pair, first))}</ul>{more}'
-
-
-def _pair(pair: PairReport) -> str:
+def _pair(pair: PairReport) -> tuple[PairReport, str, list[str]]:
+    """The pair, its level in words, and what else is said of it."""
     further = [each.sentence for each in pair.findings if each.sentence != pair.sentence]
-    more = "".join(f"<small>{text(sentence)}</small>" for sentence in further[:2])
-    said = SAID[pair.level]
-    level = attributes(class_=f"loom-dot loom-{pair.level}", role="img", aria_label=said, title=said)
-    return f"<li><i {level}></i><span>{text(pair.sentence)}{more}</span></li>"
+    return pair, SAID[pair.level], further[:2]
 
 
-def _remedy(key: str, index: int, remedy: Remedy, used: bool) -> str:
+def _remedy(index: int, remedy: Remedy, used: bool) -> tuple[int, Remedy, str, str, bool]:
+    """The remedy with its number, the method it goes with, what it does to the figures, and whether it is in use."""
     effects = "; ".join(f"{each.what}: {each.before:.2f} → {each.after:.2f}" for each in remedy.effects)
     by = "" if remedy.method == PLAIN else f" ({_title(remedy.method)})"
-    press = (
-        '<span class="loom-used">✓ in use</span>'
-        if used
-        else button("Use", "remedy", title=f"{remedy.title}{by}: change the stack and method so", value=index, key=key)
-    )
-    return (
-        f"<li><span><b>{text(remedy.title)}{text(by)}</b> {text(remedy.why)}"
-        f"<small>{text(effects) or 'What it does, only pictures can tell.'}</small></span>{press}</li>"
-    )
+    return index, remedy, by, effects, used
 
 
 def _limits(report: Report, method: str) -> list[str]:
@@ -154,10 +125,6 @@ def _limits(report: Report, method: str) -> list[str]:
         assert report.together is not None
         found.append(f"About {risk:.0%} of pictures by Merge would lack a concept ({report.together.loss_risk_from}).")
     return found
-
-
-def _sentences(sentences: Sequence[str]) -> str:
-    return "".join(f'<p class="loom-note">{text(each, 600)}</p>' for each in sentences)
 
 
 def _title(method: str) -> str:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from lora_loom.pipelines.errors import LoomError, OutputError
 from lora_loom.pipelines.registry import methods
+from lora_loom.pipelines.request import AdapterChoice
 from lora_loom.studio.library.card import AdapterCard
 from lora_loom.studio.records.record import GenerationRecord, read_record
+from lora_loom.studio.templates import cut, render
 from lora_loom.studio.ui.controls import summary
 from lora_loom.studio.ui.gate_view import gate_view
 from lora_loom.studio.ui.influence_view import influence_view
-from lora_loom.studio.ui.markup import attributes, button, facts, file_url, text
+from lora_loom.studio.ui.markup import file_url
 from lora_loom.studio.ui.stage import duration
 from lora_loom.studio.ui.thumbnails import thumbnail
 
@@ -89,51 +91,21 @@ def gallery_view(
 ) -> str:
     """The gallery as HTML; `opened` names the picture whose settings are shown above the others."""
     pictures, more = gallery.pictures(limit)
-    if not pictures:
-        return (
-            '<div class="loom-empty loom-small"><strong>Nothing here yet</strong>'
-            "<p>Every picture you make is kept here with its settings.</p></div>"
-        )
     current = next((one for one in pictures if one.name == opened), None)
-    detail = _detail(current, cards) if current else ""
-    tiles = "".join(_tile(one, thumbnails, opened=one.name == opened) for one in pictures)
-    further = f'<div class="loom-more">{button("Show more", "more")}</div>' if more else ""
-    return f'{detail}<div class="loom-tiles">{tiles}</div>{further}'
-
-
-def _tile(picture: Picture, thumbnails: Path, *, opened: bool) -> str:
-    small = thumbnail(picture.path, thumbnails, THUMBNAIL_SIDE)
-    image = (
-        f'<img src="{text(file_url(small))}" alt="{text(picture.record.request.prompt, 200)}" loading="lazy">'
-        if small
-        else "?"
-    )
-    names = attributes(
-        type="button",
-        class_="loom-tile",
-        data_action="open",
-        data_name=picture.name,
-        aria_pressed=str(opened).lower(),
-        title=picture.record.request.prompt[:300],
-    )
-    return f"<button {names}>{image}</button>"
-
-
-def _detail(picture: Picture, cards: Mapping[str, AdapterCard]) -> str:
-    url = text(file_url(picture.path))
-    actions = (
-        button("Use these settings", "use", kind="loom-button loom-primary", name=picture.name)
-        + f'<a class="loom-button" href="{url}" download="{text(picture.name)}">Download</a>'
-    )
-    prompt = picture.record.request.prompt
-    link = attributes(class_="loom-full", target="_blank", rel="noopener", title="Open the picture alone")
-    return (
-        f'<section class="loom-detail" data-name="{text(picture.name)}">'
-        f'<a href="{url}" {link}><img src="{url}" alt="{text(prompt, 200)}"></a>'
-        f"<div><p>{text(prompt)}</p>{facts(_rows(picture.record, cards))}"
-        f"{influence_view(picture.record, cards)}"
-        f'<div class="loom-actions">{actions}</div></div>'
-        f"{gate_view(picture.record.heat, cards)}{button('✕', 'close', kind='loom-icon', title='Close')}</section>"
+    tiles = [
+        (one.name, one.record.request.prompt, file_url(small) if small else "", one.name == opened)
+        for one in pictures
+        for small in [thumbnail(one.path, thumbnails, THUMBNAIL_SIDE)]
+    ]
+    return render(
+        "ui/gallery.html.j2",
+        tiles=tiles,
+        more=more,
+        opened=current,
+        url=file_url(current.path) if current else "",
+        facts=_rows(current.record, cards) if current else {},
+        influence=influence_view(current.record, cards) if current else "",
+        gates=gate_view(current.record.heat, cards) if current else "",
     )
 
 
@@ -144,23 +116,22 @@ def _rows(record: GenerationRecord, cards: Mapping[str, AdapterCard]) -> dict[st
     size = f"{request.width or 'own'} × {request.height or 'own'}" if request.width or request.height else ""
     return {
         "LoRAs": _adapters(record, cards),
-        "Method": text((method.title if method else request.method) + (f" ({settings})" if settings else "")),
-        "Seed": text(record.seed),
-        "Steps": text(f"{request.num_inference_steps}, guidance {request.guidance_scale:g}"),
-        "Avoid": text(request.negative_prompt, 400),
-        "Size": text(size),
-        "Base": text(Path(request.base_model).name, 80),
-        "Made": text(f"{record.created_at[:16].replace('T', ' ')} UTC in {duration(record.seconds)}"),
+        "Method": (method.title if method else request.method) + (f" ({settings})" if settings else ""),
+        "Seed": str(record.seed),
+        "Steps": f"{request.num_inference_steps}, guidance {request.guidance_scale:g}",
+        "Avoid": cut(request.negative_prompt, 400),
+        "Size": size,
+        "Base": cut(Path(request.base_model).name, 80),
+        "Made": f"{record.created_at[:16].replace('T', ' ')} UTC in {duration(record.seconds)}",
     }
 
 
 def _adapters(record: GenerationRecord, cards: Mapping[str, AdapterCard]) -> str:
-    return ", ".join(
-        f'<span title="SHA-256 {text(record.adapter_sha256.get(choice.name, "not recorded"))}">'
-        f"{text(cards[choice.name].title if choice.name in cards else f'{choice.name} (not in the library)', 60)}"
-        f" × {choice.strength:g}{text(f' ({said})' if (said := summary(choice)) else '', 200)}</span>"
-        for choice in record.request.adapters
-    )
+    def one(choice: AdapterChoice) -> tuple[str, str, float, str]:
+        title = cards[choice.name].title if choice.name in cards else f"{choice.name} (not in the library)"
+        return record.adapter_sha256.get(choice.name, "not recorded"), title, choice.strength, summary(choice)
+
+    return render("ui/gallery_loras.html.j2", loras=[one(choice) for choice in record.request.adapters])
 
 
 def restored_notice(record: GenerationRecord, differences: Sequence[LoomError]) -> tuple[str, list[str]]:

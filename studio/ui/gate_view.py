@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping
 from itertools import groupby
 
 from lora_loom.pipelines.gating.heat_map import HeatMap
 from lora_loom.studio.library.card import AdapterCard
-from lora_loom.studio.ui.markup import attributes, text
+from lora_loom.studio.templates import render
+from lora_loom.studio.ui.markup import data_url
 
 RED, NEUTRAL, BLUE = (186, 36, 52), (236, 234, 230), (38, 102, 172)  # a gate of 0, of 1, of 2 and more
 ABSENT = (0, 0, 0, 0)
@@ -23,13 +23,11 @@ def gate_view(heat: HeatMap | None, cards: Mapping[str, AdapterCard]) -> str:
         return ""
     if not heat.layers:
         why = "no two LoRAs share a layer" if heat.gate else "no gate for this base was found"
-        said = f'<p class="loom-note">None were at work, as {why}: this is what Merge draws.</p>'
-        return f'<div class="loom-gates">{_head("")}{said}</div>'
-    maps = "".join(_map(heat, k, cards) for k in range(min(len(heat.adapters), MAX_SHOWN)))
-    return (
-        f'<div class="loom-gates">{_head(heat.gate)}<p class="loom-note">{text(_said(heat, cards))}</p>'
-        f'<div class="loom-heat"><div class="loom-depth">{_depth(heat)}</div>{maps}</div></div>'
-    )
+        said = f"None were at work, as {why}: this is what Merge draws."
+        return render("ui/gate_view.html.j2", gate="", said=said, maps=[])
+    maps = [_map(heat, k, cards) for k in range(min(len(heat.adapters), MAX_SHOWN))]
+    said = _said(heat)
+    return render("ui/gate_view.html.j2", gate=heat.gate, said=said, depth=_depth(heat), maps=maps)
 
 
 def gate_png(heat: HeatMap, adapter: int) -> bytes:
@@ -50,13 +48,7 @@ def _colour(gate: float | None) -> tuple[int, ...]:
     return (*(round(from_ + share * (to - from_)) for from_, to in zip(NEUTRAL, end, strict=True)), 255)
 
 
-def _head(gate: str) -> str:
-    by = f" <small>by {text(gate, 60)}</small>" if gate else ""
-    help_text = "How far each LoRA was turned up or down, by layer and step; 1 leaves it as it is"
-    return f"<h4 {attributes(title=help_text)}>Gates{by}</h4>"
-
-
-def _said(heat: HeatMap, cards: Mapping[str, AdapterCard]) -> str:
+def _said(heat: HeatMap) -> str:
     """What the maps say, in a sentence or two."""
     numbers = [gate for layer in heat.values for step in layer for gate in step if gate is not None]
     even = all(abs(gate - 1) <= EVEN for gate in numbers)
@@ -68,19 +60,15 @@ def _said(heat: HeatMap, cards: Mapping[str, AdapterCard]) -> str:
     return f"{why}Blue is turned up, red turned down. Layers run from top to bottom, steps from left to right."
 
 
-def _map(heat: HeatMap, k: int, cards: Mapping[str, AdapterCard]) -> str:
+def _map(heat: HeatMap, k: int, cards: Mapping[str, AdapterCard]) -> tuple[str, str, str]:
+    """Title, the mean gate in words, and the picture."""
     name = heat.adapters[k]
-    title = cards[name].title if name in cards else name
     mean = heat.mean(name)
     said = "not in these layers" if mean is None else f"× {mean:.2f} on average"
-    source = f"data:image/png;base64,{base64.b64encode(gate_png(heat, k)).decode('ascii')}"
-    image = attributes(src=source, alt=f"Gates of {title}: {said}"[:300], title="Layers down, steps across")
-    return f"<figure><img {image}><figcaption>{text(title, 40)}<small>{said}</small></figcaption></figure>"
+    return cards[name].title if name in cards else name, said, data_url("png", gate_png(heat, k))
 
 
-def _depth(heat: HeatMap) -> str:
+def _depth(heat: HeatMap) -> list[tuple[str, int]]:
     """The parts of the model down the side, as high as their layers are many."""
     words = [layer.split(" ")[0] for layer in heat.layers]
-    return "".join(
-        f'<span style="flex-grow:{len(list(same))}">{text(word, 12)}</span>' for word, same in groupby(words)
-    )
+    return [(word, len(list(same))) for word, same in groupby(words)]

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from lora_loom.studio.library.card import AdapterCard
 from lora_loom.studio.records.record import GenerationRecord
-from lora_loom.studio.ui.markup import attributes, strand, text
+from lora_loom.studio.templates import render
+from lora_loom.studio.ui.markup import strand
 
 NOTHING = 0.005  # share of the prediction up to which a LoRA did next to nothing
 MAX_SHOWN = 12
@@ -18,16 +19,11 @@ def influence_view(record: GenerationRecord, cards: Mapping[str, AdapterCard]) -
     if not shares:
         return ""
     most = max(*shares.values(), NOTHING)
-    rows = "".join(_row(name, share, share / most, cards.get(name)) for name, share in [*shares.items()][:MAX_SHOWN])
-    help_text = "The part of the prediction that would be another without this LoRA, over the run"
-    return f'<div class="loom-influence"><h4 {attributes(title=help_text)}>What each changed</h4>{rows}</div>'
+    rows = [_row(name, share, share / most, cards.get(name)) for name, share in [*shares.items()][:MAX_SHOWN]]
+    return render("ui/influence_view.html.j2", rows=rows)
 
 
-def _row(name: str, share: float, length: float, card: AdapterCard | None) -> str:
+def _row(name: str, share: float, length: float, card: AdapterCard | None) -> tuple[str, int, float, str]:
+    """Title, thread, length of the bar, and the share in words."""
     said = "next to nothing" if share < NOTHING else f"{share:.0%}" if share >= 0.1 else f"{share:.1%}"
-    colour = f"loom-strand-{strand(card.category if card else '')}"
-    return (
-        f'<div class="loom-share"><span class="loom-title">{text(card.title if card else name, 60)}</span>'
-        f'<span class="loom-track"><span class="{colour}" style="width:{min(length, 1.0):.1%}"></span></span>'
-        f"<b>{said}</b></div>"
-    )
+    return card.title if card else name, strand(card.category if card else ""), min(length, 1.0), said

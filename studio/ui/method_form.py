@@ -13,7 +13,7 @@ from lora_loom.pipelines.method import FusionMethod
 from lora_loom.pipelines.registry import methods
 from lora_loom.pipelines.request import SettingValue
 from lora_loom.studio.settings_form import FormField, form
-from lora_loom.studio.ui.markup import text
+from lora_loom.studio.templates import render
 
 DEFAULT_METHOD = "merge"
 FEW_SETTINGS = 2  # more are folded away, so that Generate stays in sight
@@ -82,10 +82,7 @@ def method_help(method: type[FusionMethod]) -> str:
     """What a person needs to choose: when to use it, what it costs, where it is from."""
     passes = method.passes_per_step
     cost = "one pass per step" if passes == "1" else f"{passes} passes per step for N LoRAs"
-    order = " · order matters" if method.order_matters else ""
-    return (
-        f'<p class="loom-help">{text(method.when_to_use)}<small>{text(cost)}{order} · {text(method.source)}</small></p>'
-    )
+    return render("ui/method_form.html.j2", method=method, cost=cost)
 
 
 def _component(setting: FormField, elem_id: str) -> Any:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
+from markupsafe import Markup
 
 from lora_loom.pipelines.plugins import Registry, instances
+from lora_loom.studio.templates import render
 from lora_loom.studio.ui.api import add_endpoints
-from lora_loom.studio.ui.markup import text
 from lora_loom.studio.ui.theme import LOGO
 from lora_loom.studio.ui.workspace import Workspace
 
@@ -57,8 +58,5 @@ def build_page(workspace: Workspace) -> gr.Blocks:
 def _header(workspace: Workspace) -> str:
     base = workspace.studio.base_model
     name = "pocket world" if base == "pocket" else Path(base).name
-    return (
-        f"<header>{LOGO.read_text(encoding='utf-8')}<h1>Loom</h1>"
-        '<span class="loom-tagline">weave LoRAs into one picture</span>'
-        f'<span class="loom-base" title="{text(base)}">base model: <b>{text(name, 60)}</b></span></header>'
-    )
+    logo = Markup(LOGO.read_text(encoding="utf-8"))
+    return render("ui/page.html.j2", logo=logo, base=base, name=name)

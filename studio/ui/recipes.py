@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
-from lora_loom.studio.ui.markup import button, text
+from lora_loom.studio.templates import render
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,5 @@ def available(names: Collection[str]) -> list[Recipe]:
 
 def recipes_view(names: Collection[str]) -> str:
     """The available recipes as buttons; nothing where there are none."""
-    buttons = "".join(
-        button(
-            text(recipe.title),
-            "recipe",
-            kind="loom-pill",
-            title=f"Fill in this example: {recipe.request.prompt}",
-            value=RECIPES.index(recipe),
-        )
-        for recipe in available(names)
-    )
-    return f'<div class="loom-recipes"><span>Try</span>{buttons}</div>' if buttons else ""
+    shown = [(RECIPES.index(recipe), recipe) for recipe in available(names)]
+    return render("ui/recipes.html.j2", recipes=shown) if shown else ""

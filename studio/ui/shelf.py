@@ -7,7 +7,8 @@ from pathlib import Path
 
 from lora_loom.studio.library.card import AdapterCard
 from lora_loom.studio.library.search import categories, search
-from lora_loom.studio.ui.markup import attributes, button, chip, file_url, strand, text
+from lora_loom.studio.templates import render
+from lora_loom.studio.ui.markup import file_url, strand
 from lora_loom.studio.ui.thumbnails import thumbnail
 
 PAGE = 48  # cards shown before "Show more"
@@ -25,36 +26,31 @@ def shelf(
 ) -> str:
     """The shelf as HTML. `chosen` are the names in the stack; `previews` is the folder for the thumbnails."""
     if not cards:
-        return _message(
-            "No LoRAs yet",
-            "Start the studio with --library FOLDER, or set LOOM_LIBRARY, to point it at your .safetensors files.",
-        )
+        return render("ui/shelf.html.j2", filters=None)
     cards = sorted(cards, key=_place)
     found = search(cards, query, category)
-    filters = _filters(cards, search(cards, query), category)
-    if not found:
-        return filters + _message(
-            "Nothing fits", "No LoRA has all of these words. Try fewer, or another category.", ("Show all", "clear")
-        )
-    shown = "".join(_card(card, previews, chosen=card.name in chosen) for card in found[:limit])
-    more = (
-        f'<div class="loom-more">{button(f"Show more ({len(found) - limit} left)", "more")}</div>'
-        if len(found) > limit
-        else ""
+    held = [(card, card.name in chosen) for card in found[:limit]]
+    return render(
+        "ui/shelf.html.j2",
+        filters=_filters(cards, search(cards, query), category),
+        cards=[(card, picture(card, previews), taken, _hint(card, taken)) for card, taken in held],
+        left=max(len(found) - limit, 0),
+        strand=strand,
     )
-    return f'{filters}<div class="loom-cards" role="list">{shown}</div>{more}'
-
-
-def placeholder(card: AdapterCard) -> str:
-    """What stands for a LoRA that has no picture: its first letter on the colour of its category."""
-    letter = next((char for char in card.title if char.isalnum()), "?").upper()
-    return f'<span class="loom-letter loom-strand-{strand(card.category)}" aria-hidden="true">{text(letter)}</span>'
 
 
 def picture(card: AdapterCard, previews: Path) -> str:
-    """The preview of a card as HTML."""
+    """The preview of a card as HTML; its first letter on the colour of its category where it has none."""
     small = thumbnail(card.preview_path, previews, PREVIEW_SIDE) if card.preview_path else None
-    return f'<img src="{text(file_url(small))}" alt="" loading="lazy">' if small else placeholder(card)
+    if small:
+        return render("ui/picture.html.j2", url=file_url(small))
+    letter = next((char for char in card.title if char.isalnum()), "?").upper()
+    return render("ui/picture.html.j2", url="", letter=letter, strand=strand(card.category))
+
+
+def unknown_picture() -> str:
+    """What stands for a LoRA that is not in the library."""
+    return render("ui/picture.html.j2", url="", letter="?", strand=0)
 
 
 def _place(card: AdapterCard) -> tuple[bool, int, str, str]:
@@ -62,59 +58,14 @@ def _place(card: AdapterCard) -> tuple[bool, int, str, str]:
     return bool(card.problem), strand(card.category), card.category, card.title.casefold()
 
 
-def _filters(cards: Sequence[AdapterCard], found: Sequence[AdapterCard], category: str) -> str:
-    """One pill per category, with the number of cards of it that the search found."""
+def _filters(
+    cards: Sequence[AdapterCard], found: Sequence[AdapterCard], category: str
+) -> list[tuple[str, str, int, bool]]:
+    """Name, value, number of cards that the search found, and whether it is chosen, for all and for every category."""
     counts = {name: sum(card.category == name for card in found) for name in categories(cards)}
     pills = [("All", "", len(found)), *((name, name, count) for name, count in counts.items())]
-    shown = "".join(_pill(name, value, count, pressed=value == category) for name, value, count in pills)
-    return f'<div class="loom-filters" role="group" aria-label="Category">{shown}</div>'
+    return [(name, value, count, value == category) for name, value, count in pills]
 
 
-def _pill(name: str, value: str, count: int, *, pressed: bool) -> str:
-    own = attributes(
-        type="button", class_="loom-pill", data_action="category", data_value=value, aria_pressed=str(pressed).lower()
-    )
-    return f"<button {own}>{text(name, 40)} <small>{count}</small></button>"
-
-
-def _card(card: AdapterCard, previews: Path, *, chosen: bool) -> str:
-    hint = card.problem or f"{'Take out of' if chosen else 'Add to'} the stack: {card.title}. {card.description}"
-    pick = attributes(
-        type="button",
-        class_="loom-pick",
-        data_action="toggle",
-        data_id=card.id,
-        aria_pressed=str(chosen).lower(),
-        disabled=bool(card.problem),
-        title=hint,
-    )
-    state = "broken" if card.problem else "chosen" if chosen else "free"
-    mark = '<span class="loom-mark" aria-hidden="true">✓</span>' if chosen else ""
-    below = (
-        f'<span class="loom-problem">{text(card.problem, 140)}</span>'
-        if card.problem
-        else "".join(_trigger(card, word) for word in card.triggers[:3])
-    )
-    looks = f"loom-card loom-{state} loom-edge-{strand(card.category)}"
-    return (
-        f"<article {attributes(class_=looks, role='listitem', data_name=card.name)}>"
-        f'<button {pick}><span class="loom-frame">{picture(card, previews)}{mark}</span>'
-        f'<span class="loom-title">{text(card.title, 60)}</span></button>'
-        f'<div class="loom-below">{chip(card.category)}{below}</div></article>'
-    )
-
-
-def _trigger(card: AdapterCard, word: str) -> str:
-    return button(
-        f"+ {text(word, 24)}",
-        "trigger",
-        kind="loom-trigger",
-        title=f"Put “{word[:60]}” into the prompt",
-        id=card.id,
-        value=word,
-    )
-
-
-def _message(title: str, words: str, action: tuple[str, str] | None = None) -> str:
-    press = button(text(action[0]), action[1]) if action else ""
-    return f'<div class="loom-empty"><strong>{text(title)}</strong><p>{text(words)}</p>{press}</div>'
+def _hint(card: AdapterCard, chosen: bool) -> str:
+    return card.problem or f"{'Take out of' if chosen else 'Add to'} the stack: {card.title}. {card.description}"

@@ -11,9 +11,10 @@ from typing import Any
 from lora_loom.pipelines.errors import LoomError
 from lora_loom.pipelines.request import MAX_ABSOLUTE_STRENGTH, MAX_ADAPTERS, AdapterChoice
 from lora_loom.studio.library.card import AdapterCard
+from lora_loom.studio.templates import render
 from lora_loom.studio.ui.controls import ACTIONS, edited_control, fold, summary
-from lora_loom.studio.ui.markup import attributes, button, strand, text
-from lora_loom.studio.ui.shelf import picture
+from lora_loom.studio.ui.markup import strand
+from lora_loom.studio.ui.shelf import picture, unknown_picture
 
 SLIDER = (0.0, 2.0, 0.05)  # range and step of the slider; the number beside it takes any strength
 MAX_NAME = 512
@@ -126,113 +127,24 @@ def stack_view(
     proportions: float = 1.0,
 ) -> str:
     """The stack as HTML. `cards` by name; a LoRA that is not among them is shown as missing."""
-    if not strands:
-        return (
-            '<div class="loom-empty loom-small"><strong>Your stack is empty</strong>'
-            "<p>Click a LoRA on the shelf to weave it in. Two or three go well together.</p></div>"
-        )
-    rows = "".join(
-        _row(index, one, cards.get(one.name), previews, prompt, len(strands), proportions)
-        for index, one in enumerate(strands)
-    )
-    note = (
-        '<p class="loom-hint">This method uses the LoRAs in the order shown.</p>'
-        if order_matters and len(strands) > 1
-        else ""
-    )
-    return f'<ol class="loom-stack">{rows}</ol>{note}'
+    rows = [_row(index, one, cards.get(one.name), previews, prompt, proportions) for index, one in enumerate(strands)]
+    return render("ui/stack.html.j2", rows=rows, slider=SLIDER, note=order_matters and len(strands) > 1)
 
 
 def _row(
-    index: int,
-    one: Strand,
-    card: AdapterCard | None,
-    previews: Path,
-    prompt: str,
-    count: int,
-    proportions: float,
-) -> str:
+    index: int, one: Strand, card: AdapterCard | None, previews: Path, prompt: str, proportions: float
+) -> dict[str, Any]:
     title = card.title if card else one.name
-    state = "missing" if card is None else "on" if one.on else "off"
-    image = picture(card, previews) if card else '<span class="loom-letter" aria-hidden="true">?</span>'
-    moves = (
-        button("↑", "up", kind="loom-icon", title=f"Move {title} up", row=index) if index else "",
-        button("↓", "down", kind="loom-icon", title=f"Move {title} down", row=index) if index + 1 < count else "",
-        button("✕", "remove", kind="loom-icon", title=f"Remove {title}", row=index),
-    )
-    looks = f"loom-row loom-{state} loom-edge-{strand(card.category if card else '')}"
-    label = f'<span class="loom-title" title="{text(one.name)}">{text(title, 60)}</span>'
-    return (
-        f"<li {attributes(class_=looks, data_name=one.name)}>"
-        f'<span class="loom-frame">{image}</span><div class="loom-row-main">'
-        f'<div class="loom-row-head">{_switch(index, one, title)}{label}'
-        f'<span class="loom-moves">{"".join(moves)}</span></div>'
-        f"{_strength(index, one, title)}{_words(card, prompt, one)}{_fold_switch(index, one, title)}</div>"
-        f"{fold(index, one.choice, title, proportions) if one.unfolded else ''}</li>"
-    )
-
-
-def _fold_switch(index: int, one: Strand, title: str) -> str:
-    names = attributes(
-        type="button",
-        class_="loom-unfold",
-        data_action="fold",
-        data_row=index,
-        aria_expanded=str(one.unfolded).lower(),
-        aria_label=f"Where, when and in which layers {title} acts",
-    )
-    said = "" if one.unfolded else summary(one.choice)
-    return f"<button {names}>{'▾' if one.unfolded else '▸'} Where and when<small>{text(said, 120)}</small></button>"
-
-
-def _switch(index: int, one: Strand, title: str) -> str:
-    names = attributes(
-        type="button",
-        role="switch",
-        class_="loom-switch",
-        data_action="switch",
-        data_row=index,
-        aria_checked=str(one.on).lower(),
-        aria_label=f"Use {title}",
-        title="On: click to leave it out" if one.on else "Off: click to use it",
-    )
-    return f"<button {names}></button>"
-
-
-def _strength(index: int, one: Strand, title: str) -> str:
-    low, high, step = SLIDER
-    shared = {"data_action": "strength", "data_row": index, "step": step, "value": f"{one.strength:g}"}
-    slider = attributes(type="range", min=low, max=high, aria_label=f"Strength of {title}", **shared)
-    number = attributes(type="number", aria_label=f"Strength of {title} as a number", **shared)
-    return f'<div class="loom-strength"><input {slider}><input {number}></div>'
-
-
-def _words(card: AdapterCard | None, prompt: str, one: Strand) -> str:
-    """What to know about the row: missing, changed, or which trigger words the prompt has and lacks."""
-    if card is None:
-        return '<p class="loom-problem">Not in your library. Add the file and reload, or remove this row.</p>'
-    if one.sha256 and one.sha256 != card.sha256:
-        return (
-            '<p class="loom-problem">The file has changed since the restored picture was made: '
-            f"{text(one.sha256[:10])} then, {text(card.sha256[:10])} now.</p>"
-        )
-    if not card.triggers:
-        return ""
-    words = "".join(_trigger(card, word, has_word(prompt, word)) for word in card.triggers[:6])
-    return f'<div class="loom-triggers">{words}</div>'
-
-
-def _trigger(card: AdapterCard, word: str, present: bool) -> str:
-    if present:
-        return f'<span class="loom-trigger loom-present" title="In the prompt">✓ {text(word, 40)}</span>'
-    return button(
-        f"+ {text(word, 40)}",
-        "trigger",
-        kind="loom-trigger",
-        title="Not in the prompt yet: click to insert it",
-        id=card.id,
-        value=word,
-    )
+    return {
+        "one": one,
+        "card": card,
+        "title": title,
+        "strand": strand(card.category if card else ""),
+        "picture": picture(card, previews) if card else unknown_picture(),
+        "words": [(word, has_word(prompt, word)) for word in card.triggers[:6]] if card else [],
+        "said": "" if one.unfolded else summary(one.choice),
+        "fold": fold(index, one.choice, title, proportions) if one.unfolded else "",
+    }
 
 
 def has_word(prompt: str, word: str) -> bool:

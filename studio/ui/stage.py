@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from lora_loom.pipelines.registry import methods
 from lora_loom.studio.jobs.job import Job
-from lora_loom.studio.ui.markup import attributes, button, file_url, text
+from lora_loom.studio.templates import render
+from lora_loom.studio.ui.markup import data_url, file_url
 
 
 def stage(job: Job | None, *, preview: bytes | None, waiting: int, picture_path: Callable[[str], Path | None]) -> str:
     """The stage as HTML. `preview` is the running job's picture, `picture_path` finds an output's file by name."""
     if job is None:
-        return _empty()
+        return render("ui/stage.html.j2", job=None)
     if job.ended:
         return _ended(job, picture_path)
     return _running(job, preview, waiting)
@@ -33,31 +33,15 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _empty() -> str:
-    return (
-        '<div class="loom-stage loom-idle"><div class="loom-canvas"><div class="loom-empty">'
-        "<strong>Your picture appears here</strong>"
-        "<p>Pick LoRAs from the shelf, say what to draw, and press Generate. Or start from an example.</p>"
-        "</div></div></div>"
-    )
-
-
 def _running(job: Job, preview: bytes | None, waiting: int) -> str:
-    if preview:
-        source = f"data:image/webp;base64,{base64.b64encode(preview).decode('ascii')}"
-        image = f'<img class="loom-live" src="{source}" alt="The picture as it forms">'
-    else:
-        image = '<div class="loom-waiting" aria-hidden="true"></div>'
-    queue = f"{waiting} more waiting" if waiting and job.state == "running" else ""
-    share = attributes(
-        class_="loom-bar", role="progressbar", aria_valuemin=0, aria_valuemax=job.num_steps, aria_valuenow=job.step
-    )
-    return (
-        f'<div class="loom-stage loom-busy" data-job="{text(job.id)}" data-state="{job.state}" data-step="{job.step}">'
-        f'<div class="loom-canvas">{image}</div>'
-        f'<div {share}><span style="width:{100 * job.progress:.1f}%"></span></div>'
-        f'<div class="loom-status"><span>{text(_doing(job))}</span><span>{text(_left(job))}</span></div>'
-        f'<div class="loom-status loom-quiet"><span>{text(_summary(job))}</span><span>{text(queue)}</span></div></div>'
+    return render(
+        "ui/stage.html.j2",
+        job=job,
+        preview=data_url("webp", preview) if preview else None,
+        doing=_doing(job),
+        left=_left(job),
+        summary=_summary(job),
+        queue=f"{waiting} more waiting" if waiting and job.state == "running" else "",
     )
 
 
@@ -87,26 +71,16 @@ def _summary(job: Job) -> str:
 
 
 def _ended(job: Job, picture_path: Callable[[str], Path | None]) -> str:
-    paths = [(name, path) for name in job.outputs if (path := picture_path(name))]
-    if job.state == "done" and paths:
-        images = "".join(
-            button(
-                f'<img src="{text(file_url(path))}" alt="{text(job.request.prompt, 200)}">',
-                "open",
-                kind="loom-result",
-                title="Show its settings",
-                name=name,
-            )
-            for name, path in paths
-        )
-        canvas = f'<div class="loom-canvas loom-results" data-count="{len(paths)}">{images}</div>'
-    else:
-        canvas = f'<div class="loom-canvas"><div class="loom-empty"><strong>{text(_outcome(job))}</strong></div></div>'
+    found = [(name, file_url(path)) for name in job.outputs if (path := picture_path(name))]
     taken = duration(job.finished_at - job.started_at) if job.finished_at and job.started_at else ""
-    done = f"Done in {taken}" if job.state == "done" else _outcome(job)
-    return (
-        f'<div class="loom-stage loom-ended" data-job="{text(job.id)}" data-state="{job.state}">{canvas}'
-        f'<div class="loom-status"><span>{text(done)}</span><span>{text(_summary(job))}</span></div></div>'
+    outcome = _outcome(job)
+    return render(
+        "ui/stage.html.j2",
+        job=job,
+        pictures=found if job.state == "done" else [],
+        outcome=outcome,
+        done=f"Done in {taken}" if job.state == "done" else outcome,
+        summary=_summary(job),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lora_loom.studio.ui.markup import button, text
+from lora_loom.studio.templates import render
 from lora_loom.studio.words import UnknownWord
 
 MAX_SHOWN = 6
@@ -14,13 +14,8 @@ def words_view(unknown: Sequence[UnknownWord], known: Sequence[str]) -> str:
     """The unknown words of the prompt, and all known words to look up; nothing where the model can read every word."""
     if not unknown:
         return ""
-    rows = "".join(_row(one) for one in unknown[:MAX_SHOWN])
-    rest = f"<li>and {len(unknown) - MAX_SHOWN} more</li>" if len(unknown) > MAX_SHOWN else ""
-    listing = ", ".join(text(word, 40) for word in sorted(known))
-    return (
-        f'<div class="loom-words" role="status"><ul>{rows}{rest}</ul>'
-        f"<details><summary>All {len(known)} words it knows</summary><p>{listing}</p></details></div>"
-    )
+    rest = max(len(unknown) - MAX_SHOWN, 0)
+    return render("ui/words_view.html.j2", shown=unknown[:MAX_SHOWN], rest=rest, known=sorted(known))
 
 
 def replaced(prompt: str, word: str, by: str) -> str:
@@ -28,14 +23,3 @@ def replaced(prompt: str, word: str, by: str) -> str:
     parts = prompt.replace(",", " , ").split(" ")
     joined = " ".join(by if part == word else part for part in parts)
     return joined.replace(" , ", ", ").replace(" ,", ",").strip()
-
-
-def _row(one: UnknownWord) -> str:
-    fixes = "".join(
-        button(
-            text(word, 40), "replace", kind="loom-trigger", title=f"Replace it by “{word}”", word=one.word, value=word
-        )
-        for word in one.suggestions
-    )
-    advice = f" Did you mean {fixes}" if fixes else " It has no effect on the picture."
-    return f"<li>The base model does not know <mark>{text(one.word, 60)}</mark>.{advice}</li>"

@@ -4,6 +4,7 @@ import re
 
 import gradio as gr
 import pytest
+from markupsafe import Markup
 
 from lora_loom.pipelines.request import AdapterChoice
 from lora_loom.studio.forecast import forecasts as forecasts_module
@@ -44,7 +45,7 @@ def test_nothing_is_shown_of_fewer_than_two(events):
 
 
 def test_it_is_made_once_and_tells_what_it_does_not_know(events):
-    before, view = shown(events, [Strand("owlet"), Strand("crown", 0.9)], "<p>old</p>")
+    before, view = shown(events, [Strand("owlet"), Strand("crown", 0.9)], Markup("<p>old</p>"))
     assert "loom-stale" in before
     assert "<p>old</p>" in before
     assert "&lt;b&gt;Owlet&lt;/b&gt;" in view

@@ -3,7 +3,9 @@
 import json
 from html.parser import HTMLParser
 
+import pytest
 import torch
+from jinja2 import UndefinedError
 from PIL import Image
 
 from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors
@@ -16,12 +18,12 @@ from lora_loom.studio.forecast.forecasts import StackForecast
 from lora_loom.studio.jobs.job import Job
 from lora_loom.studio.library.adapter_library import AdapterLibrary
 from lora_loom.studio.records.record import GenerationRecord, save_png
+from lora_loom.studio.templates import render, template_macros
 from lora_loom.studio.ui.banner import error_banner, notice_banner
 from lora_loom.studio.ui.forecast_view import failed_view, forecast_view
 from lora_loom.studio.ui.gallery import Gallery, gallery_view
 from lora_loom.studio.ui.gate_view import gate_view
 from lora_loom.studio.ui.influence_view import influence_view
-from lora_loom.studio.ui.markup import attributes, button, text
 from lora_loom.studio.ui.shelf import shelf
 from lora_loom.studio.ui.stack import Strand, stack_view
 from lora_loom.studio.ui.stage import stage
@@ -110,7 +112,7 @@ def test_hostile_errors_words_and_buttons(subtests):
             assert_harmless(error_banner({"what": words, "type": words}))
             assert_harmless(notice_banner(words, [words]))
             assert_harmless(words_view([UnknownWord(words, (words,))], [words]))
-            assert_harmless(button(text(words), "act", title=words, value=words))
+            assert_harmless(template_macros("ui/macros.html.j2").button(words, "act", title=words, value=words))
 
 
 def test_hostile_names_in_forecasts_and_gates(subtests):
@@ -136,5 +138,14 @@ def odd_adapter(seed):
     return Adapter("f", {"mid_block.attentions.0.proj_in": factors}, {}, receipt, f"sha {seed}", {})
 
 
-def test_attributes_are_quoted_and_flags_are_bare():
-    assert attributes(data_id='a"b', title=None, hidden=True, disabled=False) == 'data-id="a&quot;b" hidden'
+def test_data_is_quoted_and_what_is_none_left_out():
+    pressed = template_macros("ui/macros.html.j2").button("Go", "act", id='a"b', row=0, value=None)
+    assert (
+        pressed
+        == '<button type="button" class="loom-button" data-action="act" data-id="a&#34;b" data-row="0">Go</button>'
+    )
+
+
+def test_a_value_that_is_not_given_is_an_error():
+    with pytest.raises(UndefinedError, match="said"):
+        render("ui/gate_view.html.j2", gate="", maps=[])
