@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from lora_loom.studio.templates import render
 from lora_loom.studio.ui.form import DEFAULTS, SCHEDULERS
 from lora_loom.studio.ui.markup import ON_ACTION
 from lora_loom.studio.ui.method_form import MethodForm, build_method_form
@@ -43,7 +44,7 @@ def lay_out() -> ComposeLayout:
     banner = _view("loom-banner-area")
     with gr.Row(elem_id="loom-compose"):
         with gr.Column(elem_id="loom-left"):
-            gr.HTML("<h2>LoRA shelf</h2>", apply_default_css=False)
+            gr.HTML(render("ui/heading.html.j2", title="LoRA shelf"), apply_default_css=False)
             search = gr.Textbox(
                 placeholder="Search titles, triggers, tags…", show_label=False, container=False, elem_id="loom-search"
             )
@@ -58,7 +59,7 @@ def lay_out() -> ComposeLayout:
             )
             words, recipes = _view("loom-words-area"), _view("loom-recipes")
             with gr.Row(elem_id="loom-stack-head"):
-                gr.HTML("<h2>Stack</h2>", apply_default_css=False)
+                gr.HTML(render("ui/heading.html.j2", title="Stack"), apply_default_css=False)
                 undo = gr.Button("↶ Undo", size="sm", elem_id="loom-undo", interactive=False, min_width=80, scale=0)
             stack, forecast = _view("loom-stack"), _view("loom-forecast")
             method = build_method_form()
@@ -68,7 +69,7 @@ def lay_out() -> ComposeLayout:
                 cancel = gr.Button("Cancel", variant="stop", elem_id="loom-cancel", interactive=False, scale=1)
         with gr.Column(elem_id="loom-right"):
             stage = _view("loom-stage-area")
-            gr.HTML("<h2>Gallery</h2>", apply_default_css=False)
+            gr.HTML(render("ui/heading.html.j2", title="Gallery"), apply_default_css=False)
             gallery = _view("loom-gallery")
             picture = gr.File(
                 label="Picture to restore",

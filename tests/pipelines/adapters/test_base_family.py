@@ -11,7 +11,11 @@ def test_names_and_shapes(subtests):
         ({f"lora_unet_down_blocks_0_attentions_0_{ATTENTION}": (8, 1024)}, "sd2", "width 1024"),
         ({f"lora_unet_input_blocks_4_1_{ATTENTION}": (8, 2048)}, "sdxl", "width 2048"),
         ({f"lora_unet_down_blocks_0_attentions_0_{ATTENTION}": (8, 128)}, "pocket", "width 128"),
-        ({"unet.up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_v.lora_A.weight": (8, 768)}, "sd15", "width 768"),
+        (
+            {"unet.up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_v.lora_A.weight": (8, 768)},
+            "sd15",
+            "width 768",
+        ),
         ({"unet.mid_block.attentions.0.x.attn2.processor.to_k_lora.down.weight": (4, 768)}, "sd15", "768"),
         ({"down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.hada_w1_b": (4, 2048)}, "sdxl", "width 2048"),
         ({"lora_unet_input_blocks_4_1_transformer_blocks_7_ff_net_2.lora_down.weight": (8, 5120)}, "sdxl", "deep"),

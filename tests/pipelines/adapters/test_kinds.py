@@ -1,5 +1,7 @@
 """LyCORIS kinds in files: each against the dense update of the reference formula, on linear layers and convolutions."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -155,7 +157,7 @@ def test_a_dora_brings_its_magnitudes(bases, lora, subtests):
             assert adapter.dora == (path,)
             assert adapter.receipt.components["denoiser"].kinds == {"dora": 1}
             assert adapter.receipt.complete
-            for act in (adapter.denoiser[path].delta, lambda: adapter.denoiser[path].scaled(0.5)):
+            for act in (adapter.denoiser[path].delta, partial(adapter.denoiser[path].scaled, 0.5)):
                 with pytest.raises(ValueError, match="DoRA"):
                     act()
             with pytest.raises(AdapterMatchError, match=r"a is a DoRA.*rescales the base's own weight"):

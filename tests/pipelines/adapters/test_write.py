@@ -61,7 +61,7 @@ def test_diffusers_reads_our_files_as_the_same_updates(
     cases = [("sd15", "peft"), ("sd15", "kohya"), ("sdxl", "peft"), ("flux", "peft")]
     for family, layout in cases:
         with subtests.test(family=family, layout=layout):
-            # One rank for kohya's: with several, diffusers mistakes the names of its alphas and warns that it drops them.
+            # One rank for kohya's: with several, diffusers mistakes the names of its alphas and warns of dropping them.
             adapter = adapter_on(family, ranks=(2,) if layout == "kohya" else (2, 3))
             path = tmp_path / "robe.safetensors"
             save_adapter(adapter, path, layout=layout)
