@@ -9,98 +9,44 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, TypeAlias, cast
 
-from lora_loom.pipelines.control import Curve, Region, check_blocks, check_curve
+from lora_loom.pipelines.adapter_choice import AdapterChoice
 from lora_loom.pipelines.errors import RequestError, SettingError
-from lora_loom.pipelines.request_checks import check_integer, check_number, check_text, known_keys, show
+from lora_loom.pipelines.request_checks import check_text, known_keys, show
+from lora_loom.pipelines.request_fields import RequestField, request_fields
+from lora_loom.pipelines.schedulers import DEFAULT, DIFFUSION
 
 SettingValue: TypeAlias = int | float | str | bool
 
 MAX_PROMPT_CHARACTERS = 20_000
 MAX_ADAPTERS = 64
-MAX_ABSOLUTE_STRENGTH = 100.0
 MAX_STEPS = 1_000
 MAX_ABSOLUTE_GUIDANCE = 100.0
 MAX_SIDE = 8_192  # pixels
 MAX_IMAGES = 256
 MAX_MASKS = 500_000  # characters of all painted masks: a record has to fit into a text of a PNG
+ALWAYS_WRITTEN = frozenset(  # into JSON, as version 0.1 did
+    "prompt negative_prompt adapters method settings base_model scheduler num_inference_steps guidance_scale width height"
+    " num_images_per_prompt seed".split()
+)
 MAX_SEED = 2**63 - 1  # torch.Generator takes a signed 64-bit integer
 
 
-def _no_blocks() -> Mapping[str, float]:
-    return MappingProxyType({})
+def declared_fields() -> Mapping[str, RequestField]:
+    """What is declared of the fields of GenerationRequest, by name."""
+    return request_fields(GenerationRequest)
 
 
-@dataclass(frozen=True)
-class AdapterChoice:
-    """An adapter by its library name and how it is to act; strength 1 is as trained, negative steers away.
-
-    Every method keeps to the rest, which does nothing by default. `blocks` scales the strength in groups of layers
-    (structure, identity, style, text, ...: pipelines/runtime/block_groups.py). `curve` scales it over the progress of
-    the run: points (progress in [0, 1], factor), linear in between. `region` is where in the picture it acts. An
-    `exempt` adapter takes no part in the fusion: it acts in every pass at its strength, as distilled models and sliders
-    want it. Raises RequestError for values that mean nothing.
-    """
-
-    name: str
-    strength: float = 1.0
-    blocks: Mapping[str, float] = field(default_factory=_no_blocks)
-    curve: Curve = ()
-    region: Region | None = None
-    exempt: bool = False
-
-    def __post_init__(self) -> None:
-        check_text("adapter name", self.name, maximum=512)
-        if not self.name.strip():
-            raise RequestError("an adapter was chosen without a name", remedy="name one that `loom library list` shows")
-        strength = check_number(
-            f"strength of {self.name}", self.strength, -MAX_ABSOLUTE_STRENGTH, MAX_ABSOLUTE_STRENGTH
-        )
-        object.__setattr__(self, "strength", strength)
-        object.__setattr__(self, "blocks", check_blocks(self.name, self.blocks))
-        object.__setattr__(self, "curve", check_curve(self.name, self.curve))
-        if self.region is not None and not isinstance(self.region, Region):  # pyright: ignore[reportUnnecessaryIsInstance] - from JSON or a notebook
-            raise RequestError(f"the region of {self.name} is not a Region", found=show(self.region))
-        if self.region is not None and self.region.neutral:
-            object.__setattr__(self, "region", None)
-        if not isinstance(self.exempt, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise RequestError(f"exempt of {self.name} is neither true nor false", found=show(self.exempt))
-        if self.exempt and self.region is not None and self.region.prompt:
-            raise RequestError(
-                f"{self.name} is exempt from the fusion and has a region with a prompt of its own",
-                expected="one of the two",
-                remedy="An exempt adapter acts in every pass, that of each region too: leave the prompt out.",
-            )
-
-    def __hash__(self) -> int:
-        return hash(json.dumps(self.to_dict()))
-
-    def __reduce__(self) -> tuple[object, ...]:  # a mapping proxy does not pickle
-        return AdapterChoice.from_dict, (self.to_dict(),)
-
-    @property
-    def controlled(self) -> bool:
-        """Whether anything but the strength was asked for."""
-        return bool(self.blocks or self.curve or self.region or self.exempt)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The choice as JSON values; what does nothing is left out."""
-        data: dict[str, Any] = {"name": self.name, "strength": self.strength}
-        if self.blocks:
-            data["blocks"] = dict(self.blocks)
-        if self.curve:
-            data["curve"] = [list(point) for point in self.curve]
-        if self.region is not None:
-            data["region"] = self.region.to_dict()
-        if self.exempt:
-            data["exempt"] = True
-        return data
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> AdapterChoice:
-        known = known_keys("adapter", data, tuple(item.name for item in fields(cls)), required=("name",))
-        if known.get("region") is not None:
-            known["region"] = Region.from_dict(known["region"])
-        return cls(**known)
+def _side(label: str) -> RequestField:
+    return RequestField(
+        label,
+        "In pixels (the base model's own size).",
+        minimum=1,
+        maximum=MAX_SIDE,
+        hint="own",
+        flag="size",
+        names={"a1111": "Size"},
+        element=f"loom-{label}",
+    )
 
 
 def _no_settings() -> Mapping[str, SettingValue]:
@@ -115,39 +61,146 @@ class GenerationRequest:
     Image k of the run is drawn from seed + k. Raises RequestError, or SettingError for `settings`.
     """
 
-    prompt: str
-    negative_prompt: str = ""
-    adapters: tuple[AdapterChoice, ...] = ()
-    method: str = "merge"
-    settings: Mapping[str, SettingValue] = field(default_factory=_no_settings)
-    base_model: str = "pocket"
-    scheduler: str = "default"
-    num_inference_steps: int = 20
-    guidance_scale: float = 3.0
-    width: int | None = None
-    height: int | None = None
-    num_images_per_prompt: int = 1
-    seed: int = 0
+    prompt: str = field(
+        metadata=RequestField(
+            "Prompt",
+            "What to draw.",
+            longest=MAX_PROMPT_CHARACTERS,
+            hint="What should the picture show? (Shift+Enter draws it)",
+            group="words",
+            suite="prompts",
+            names={"a1111": "Prompt"},
+        ).metadata
+    )
+    negative_prompt: str = field(
+        default="",
+        metadata=RequestField(
+            "Negative prompt",
+            "What to keep out of the picture.",
+            longest=MAX_PROMPT_CHARACTERS,
+            hint="What it should not show",
+            flag="negative",
+            names={"a1111": "Negative prompt"},
+        ).metadata,
+    )
+    adapters: tuple[AdapterChoice, ...] = field(
+        default=(),
+        metadata=RequestField(
+            "LoRAs",
+            "A LoRA of the library; repeatable.",
+            group="loras",
+            flag="lora",
+            metavar="NAME:STRENGTH",
+            suite="lora_sets",
+            names={"a1111": "Lora hashes"},
+        ).metadata,
+    )
+    method: str = field(
+        default="merge",
+        metadata=RequestField(
+            "Fusion method",
+            "How LoRAs are fused: `loom methods` explains them ({default}).",
+            group="method",
+            suite="methods",
+            names={"a1111": "LoRA fusion"},
+        ).metadata,
+    )
+    settings: Mapping[str, SettingValue] = field(
+        default_factory=_no_settings,
+        metadata=RequestField(
+            "Settings",
+            "A setting of the method; repeatable.",
+            group="method",
+            flag="set",
+            metavar="KEY=VALUE",
+            suite="methods",
+        ).metadata,
+    )
+    base_model: str = field(
+        default="pocket",
+        metadata=RequestField(
+            "Base model",
+            "Base model: a name, hub id, folder or file ({default}).",
+            flag="base",
+            suite="base_model",
+            names={"a1111": "Model"},
+            hidden=("form",),  # the studio draws with the base it was opened on
+        ).metadata,
+    )
+    scheduler: str = field(
+        default=DEFAULT,
+        metadata=RequestField(
+            "Sampler",
+            "default, ddim, dpm++, euler, unipc ...",
+            suggestions=(DEFAULT, *DIFFUSION),
+            names={"a1111": "Sampler"},
+        ).metadata,
+    )
+    num_inference_steps: int = field(
+        default=20,
+        metadata=RequestField(
+            "Steps",
+            "Denoising steps ({default}).",
+            minimum=1,
+            maximum=MAX_STEPS,
+            slider=(1, 60),
+            step=1,
+            group="sampling",
+            flag="steps",
+            names={"a1111": "Steps"},
+        ).metadata,
+    )
+    guidance_scale: float = field(
+        default=3.0,
+        metadata=RequestField(
+            "Guidance",
+            "How strictly the prompt is followed ({default}).",
+            minimum=-MAX_ABSOLUTE_GUIDANCE,
+            maximum=MAX_ABSOLUTE_GUIDANCE,
+            slider=(0, 15),
+            step=0.1,
+            group="sampling",
+            flag="guidance",
+            names={"a1111": "CFG scale"},
+        ).metadata,
+    )
+    width: int | None = field(default=None, metadata=_side("Width").metadata)
+    height: int | None = field(default=None, metadata=_side("Height").metadata)
+    num_images_per_prompt: int = field(
+        default=1,
+        metadata=RequestField(
+            "Pictures",
+            "Number of pictures ({default}).",
+            minimum=1,
+            maximum=MAX_IMAGES,
+            group="seed",
+            flag="count",
+            suite="samples",
+            hidden=("gallery",),  # it shows single pictures
+        ).metadata,
+    )
+    seed: int = field(
+        default=0,
+        metadata=RequestField(
+            "Seed",
+            "Picture k of a run is drawn from seed + k, from k = 0 ({default}).",
+            minimum=0,
+            maximum=MAX_SEED - MAX_IMAGES,
+            start=42,
+            group="seed",
+            suite="seeds",
+            names={"a1111": "Seed"},
+        ).metadata,
+    )
 
     def __post_init__(self) -> None:
         check_text("prompt", self.prompt, maximum=MAX_PROMPT_CHARACTERS)
         if not self.prompt.strip():
             raise RequestError("the prompt is empty", expected="a description of the picture", remedy="write a prompt")
-        check_text("negative_prompt", self.negative_prompt, maximum=MAX_PROMPT_CHARACTERS)
-        for name in ("method", "base_model", "scheduler"):
-            value = check_text(name, getattr(self, name), maximum=4_096)
-            if not value.strip():
-                raise RequestError(f"{name} is empty", expected="a name")
+        for declared in declared_fields().values():
+            object.__setattr__(self, declared.name, declared.checked(getattr(self, declared.name)))
         object.__setattr__(self, "adapters", _check_adapters(self.adapters))
         object.__setattr__(self, "settings", _check_settings(self.settings))
-        check_integer("num_inference_steps", self.num_inference_steps, 1, MAX_STEPS)
-        guidance = check_number("guidance_scale", self.guidance_scale, -MAX_ABSOLUTE_GUIDANCE, MAX_ABSOLUTE_GUIDANCE)
-        object.__setattr__(self, "guidance_scale", guidance)
-        for name in ("width", "height"):
-            if getattr(self, name) is not None:
-                check_integer(name, getattr(self, name), 1, MAX_SIDE)
-        check_integer("num_images_per_prompt", self.num_images_per_prompt, 1, MAX_IMAGES)
-        check_integer("seed", self.seed, 0, MAX_SEED - MAX_IMAGES)
 
     def __hash__(self) -> int:
         return hash(self.to_json())
@@ -156,8 +209,15 @@ class GenerationRequest:
         return GenerationRequest.from_dict, (self.to_dict(),)
 
     def to_dict(self) -> dict[str, Any]:
-        """The request as JSON values, in the order of the fields."""
-        data = {item.name: getattr(self, item.name) for item in fields(self)}
+        """The request as JSON values, in the order of the fields; those after version 0.1 only where they do something.
+
+        So an older Loom reads what it can draw, and the plan of a batch keeps the uids of its pictures.
+        """
+        data: dict[str, Any] = {
+            name: value
+            for name, declared in declared_fields().items()
+            if (value := getattr(self, name)) != declared.default or name in ALWAYS_WRITTEN
+        }
         return data | {"adapters": [choice.to_dict() for choice in self.adapters], "settings": dict(self.settings)}
 
     @classmethod

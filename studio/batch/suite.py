@@ -26,13 +26,13 @@ from pathlib import Path
 from typing import Any
 
 from lora_loom.pipelines.errors import LoomError, SuiteError
-from lora_loom.pipelines.request import MAX_IMAGES, MAX_SEED, AdapterChoice, SettingValue
+from lora_loom.pipelines.request import MAX_IMAGES, MAX_SEED, AdapterChoice, SettingValue, declared_fields
 from lora_loom.studio.batch.prompts.prompt_format import prompt_formats
 from lora_loom.studio.batch.prompts.prompt_row import lora_set
 from lora_loom.studio.batch.prompts.reading import PromptSource
 
 LAYOUTS = ("folder", "webdataset")
-REQUEST_FIELDS = ("negative_prompt", "scheduler", "num_inference_steps", "guidance_scale", "width", "height")
+REQUEST_FIELDS = tuple(name for name, declared in declared_fields().items() if declared.axis)
 MethodChoice = tuple[str, Mapping[str, SettingValue]]
 
 

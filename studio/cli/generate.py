@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from types import MappingProxyType
+from typing import Annotated, Any
 
 import typer
 
@@ -12,51 +13,21 @@ from lora_loom.pipelines.errors import RequestError
 from lora_loom.pipelines.request import SettingValue
 from lora_loom.studio.cli.method_flags import with_method_flags
 from lora_loom.studio.cli.output import AsJson, print_json
+from lora_loom.studio.cli.request_flags import with_request_flags
 
 
 @with_method_flags
+@with_request_flags
 def command(
     words: Annotated[str | None, typer.Argument(metavar="PROMPT", help="What to draw.")] = None,
     prompt: Annotated[str | None, typer.Option(help="The same as an option. It may hold <lora:name:strength>.")] = None,
-    negative: Annotated[str | None, typer.Option(help="What to keep out of the picture.")] = None,
-    lora: Annotated[
-        list[str] | None, typer.Option(metavar="NAME:STRENGTH", help="A LoRA of the library; repeatable.")
-    ] = None,
     linear: Annotated[
         bool, typer.Option("--linear", help="Strengths are shares of each LoRA's effect, by `loom calibrate`.")
     ] = False,
-    lora_blocks: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME:GROUP=FACTOR,...", help="Strength by groups of layers: fox:style=0.5,structure=0."),
-    ] = None,
-    lora_curve: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME:AT=FACTOR,...", help="Strength over the run, from 0 to 1: fox:0=0,0.3=1."),
-    ] = None,
-    lora_region: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME:PLACE[:PROMPT]",
-            help="Where it acts: a box (left, top, right, bottom in shares: fox:0,0,0.5,1) or a mask file.",
-        ),
-    ] = None,
-    lora_exempt: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Takes no part in the fusion: acts in every pass at its strength."),
-    ] = None,
-    method: Annotated[
-        str | None, typer.Option(help="How LoRAs are fused: `loom methods` explains them (merge).")
-    ] = None,
+    asked: Mapping[str, Any] = MappingProxyType({}),
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; repeatable.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Picture k of a run is drawn from seed + k, from k = 0 (0).")] = None,
-    steps: Annotated[int | None, typer.Option(help="Denoising steps (20).")] = None,
-    guidance: Annotated[float | None, typer.Option(help="How strictly the prompt is followed (3).")] = None,
-    size: Annotated[str | None, typer.Option(metavar="WxH", help="In pixels (the base model's own size).")] = None,
-    count: Annotated[int | None, typer.Option(help="Number of pictures (1).")] = None,
-    base: Annotated[str | None, typer.Option(help="Base model: a name, hub id, folder or file (pocket).")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="default, ddim, dpm++, euler, unipc ...")] = None,
     attention: Annotated[str | None, typer.Option(help="What computes attention: sdpa, xformers, eager ...")] = None,
     source: Annotated[
         Path | None, typer.Option("--from", metavar="PNG", help="Make this picture again; other options vary it.")
@@ -83,24 +54,8 @@ def command(
     if words is not None and prompt is not None:
         raise RequestError("the prompt was given twice", remedy="Give it as an argument or with --prompt")
     drawing.check_out(out)
-    options = {
-        "prompt": words if prompt is None else prompt,
-        "negative_prompt": negative,
-        "lora": lora,
-        "lora_blocks": lora_blocks,
-        "lora_curve": lora_curve,
-        "lora_region": lora_region,
-        "lora_exempt": lora_exempt,
-        "method": method,
-        "seed": seed,
-        "num_inference_steps": steps,
-        "guidance_scale": guidance,
-        "size": size,
-        "num_images_per_prompt": count,
-        "base_model": base,
-        "scheduler": scheduler,
-    }
-    given = {name: value for name, value in options.items() if value is not None}
+    written = words if prompt is None else prompt
+    given = {**({} if written is None else {"prompt": written}), **asked}
     record = read_record(source) if source else None
     request = asked_for(record and drawing.start_of_variation(record), given, flags, setting or [])
     studio = Studio(

@@ -1,7 +1,8 @@
-"""What `loom generate` says of single LoRAs: blocks, curve, region, exempt; texts that begin with the LoRA's name."""
+"""What `loom generate` says of single LoRAs: blocks, curve, region, exempt ...; texts that begin with the LoRA's name."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -11,15 +12,15 @@ from typing import Any
 from lora_loom.pipelines.control import Region
 from lora_loom.pipelines.errors import RequestError
 from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.studio.cli.request_flags import OF_LORAS, lora_flags
 
-OPTIONS = ("lora_blocks", "lora_curve", "lora_region", "lora_exempt")
 _NUMBER = r"\s*[-+.\deE]+\s*"
 _BOX = re.compile(rf"({_NUMBER}(?:,{_NUMBER}){{3}})(?::(.*))?", re.DOTALL)
 _FILE = re.compile(r"(.+?\.(?:png|jpe?g|webp|bmp))(?::(.*))?", re.DOTALL | re.IGNORECASE)
 
 
 def with_controls(choices: Sequence[AdapterChoice], given: Mapping[str, Iterable[str]]) -> tuple[AdapterChoice, ...]:
-    """The choices with the controls in `given`, texts by the names of OPTIONS.
+    """The choices with the controls in `given`, texts by the names of `lora_flags`.
 
     Raises RequestError for a text that cannot be read, or that names a LoRA which was not chosen.
     """
@@ -27,10 +28,10 @@ def with_controls(choices: Sequence[AdapterChoice], given: Mapping[str, Iterable
     for option, texts in given.items():
         for text in texts:
             name, rest = _named(option, text, changes)
-            field = option.removeprefix("lora_")
+            field = option.removeprefix(OF_LORAS)
             if field in changes[name]:
                 raise RequestError(f"{_flag(option)} was given twice for {name}", remedy="Give it once")
-            changes[name][field] = _READ[option](rest)
+            changes[name][field] = _READ[option](rest) if option in _READ else _plain(option, rest)
     return tuple(replace(choice, **changes[choice.name]) for choice in choices)
 
 
@@ -59,6 +60,19 @@ def _exempt(text: str) -> bool:
     if text:
         raise _unreadable("--lora-exempt", "the name of a LoRA", text)
     return True
+
+
+def _plain(option: str, text: str) -> Any:
+    """The value of a field of AdapterChoice that has no form of its own; a switch is on without a value."""
+    declared = lora_flags()[option]
+    if declared.kind == "switch" and not text:
+        return True
+    if declared.kind == "text":
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text  # a choice, or what the field refuses in words of its own
 
 
 _READ = {

@@ -11,8 +11,9 @@ from lora_loom.pipelines.checked_json import parse_json
 from lora_loom.pipelines.errors import RequestError, SettingError
 from lora_loom.pipelines.prompt_syntax import parse_choice, split_prompt
 from lora_loom.pipelines.request import GenerationRequest, SettingValue
-from lora_loom.studio.cli.lora_controls import OPTIONS, with_controls
+from lora_loom.studio.cli.lora_controls import with_controls
 from lora_loom.studio.cli.method_flags import chosen_settings
+from lora_loom.studio.cli.request_flags import lora_flags, request_flags
 
 
 def asked_for(
@@ -24,11 +25,11 @@ def asked_for(
     """The request made of `start` and the options `given`.
 
     `given` holds fields of GenerationRequest, besides `lora` (texts name:strength), the controls of single LoRAs
-    (studio/cli/lora_controls.py) and `size` (WxH). LoRAs that are given replace those of `start`; settings do if they
+    (studio/cli/lora_controls.py) and the flags of two fields, such as `size` (WxH). LoRAs that are given replace those of `start`; settings do if they
     are for another method. `flags` are the methods' own flags, `pairs` the key=value texts of --set.
     """
     fields = dict(given)
-    controls = {option: fields.pop(option) for option in OPTIONS if option in fields}
+    controls = {option: fields.pop(option) for option in lora_flags() if option in fields}
     choices = [parse_choice(text) for text in fields.pop("lora", ())]
     if "prompt" in fields:
         fields["prompt"], tagged = split_prompt(fields["prompt"])
@@ -37,8 +38,10 @@ def asked_for(
         fields["adapters"] = tuple(choices)
     if controls:
         fields["adapters"] = with_controls(choices or (start.adapters if start else ()), controls)
-    if "size" in fields:
-        fields["width"], fields["height"] = parse_size(fields.pop("size"))
+    for option, members in request_flags().items():
+        if len(members) > 1 and option in fields:
+            sides = parse_size(fields.pop(option), f"--{option}")
+            fields |= {each.name: side for each, side in zip(members, sides, strict=True)}
     method = fields.get("method", start.method if start else "merge")
     kept = start.settings if start and start.method == method else {}
     settings = chosen_settings(method, flags, parse_pairs(pairs))
@@ -49,11 +52,11 @@ def asked_for(
     return GenerationRequest(**fields, settings=settings)
 
 
-def parse_size(text: str) -> tuple[int, int]:
+def parse_size(text: str, flag: str = "--size") -> tuple[int, int]:
     """Width and height in pixels of a text such as 64x48; raises RequestError."""
     if found := re.fullmatch(r"(\d{1,5})[xX×](\d{1,5})", text.strip()):
         return int(found[1]), int(found[2])
-    raise RequestError("--size cannot be read", expected="WIDTHxHEIGHT in pixels, such as 64x64", found=repr(text))
+    raise RequestError(f"{flag} cannot be read", expected="WIDTHxHEIGHT in pixels, such as 64x64", found=repr(text))
 
 
 def parse_pairs(pairs: Iterable[str]) -> dict[str, SettingValue]:

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lora_loom.pipelines.adapter_choice import MAX_ABSOLUTE_STRENGTH, AdapterChoice
 from lora_loom.pipelines.errors import LoomError
-from lora_loom.pipelines.request import MAX_ABSOLUTE_STRENGTH, MAX_ADAPTERS, AdapterChoice
+from lora_loom.pipelines.request import MAX_ADAPTERS
 from lora_loom.studio.library.card import AdapterCard
 from lora_loom.studio.templates import render
 from lora_loom.studio.ui.controls import ACTIONS, edited_control, fold, summary

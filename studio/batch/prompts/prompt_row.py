@@ -5,27 +5,26 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from lora_loom.pipelines.errors import RequestError
 from lora_loom.pipelines.prompt_syntax import parse_choice, split_prompt
-from lora_loom.pipelines.request import MAX_IMAGES, MAX_SEED, AdapterChoice
+from lora_loom.pipelines.request import MAX_IMAGES, MAX_SEED, AdapterChoice, declared_fields
 
-SHORT = {"steps": "num_inference_steps", "guidance": "guidance_scale", "samples": "n", "negative": "negative_prompt"}
-REQUEST_COLUMNS = (
-    "negative_prompt",
-    "method",
-    "settings",
-    "scheduler",
-    "num_inference_steps",
-    "guidance_scale",
-    "width",
-    "height",
-)
+ROW_FIELDS = {name: each for name, each in declared_fields().items() if each.axis or each.suite == "methods"}
+REQUEST_COLUMNS = tuple(ROW_FIELDS)
+FLAGS = Counter(each.flag for each in ROW_FIELDS.values())  # one that two fields share is no name of either
+SHORT = {
+    each.flag: name
+    for name, each in ROW_FIELDS.items()
+    if each.kind != "other" and each.flag != name and FLAGS[each.flag] == 1
+} | {"samples": "n"}
 COLUMNS = ("prompt", "id", *REQUEST_COLUMNS, "loras", "seed", "seeds", "n", "expected", "metadata", *SHORT)
-TEXT_COLUMNS = frozenset({"prompt", "id", "negative_prompt", "negative", "method", "scheduler"})
+_TEXTS = {"prompt", "id"} | {name for name, each in ROW_FIELDS.items() if each.kind == "text"}
+TEXT_COLUMNS = frozenset(_TEXTS | {short for short, name in SHORT.items() if name in _TEXTS})
 MAX_ID = 200  # characters
 
 
