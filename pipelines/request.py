@@ -25,8 +25,8 @@ MAX_SIDE = 8_192  # pixels
 MAX_IMAGES = 256
 MAX_MASKS = 500_000  # characters of all painted masks: a record has to fit into a text of a PNG
 ALWAYS_WRITTEN = frozenset(  # into JSON, as version 0.1 did
-    "prompt negative_prompt adapters method settings base_model scheduler num_inference_steps guidance_scale width height"
-    " num_images_per_prompt seed".split()
+    "prompt negative_prompt adapters method settings base_model scheduler num_inference_steps guidance_scale width"
+    " height num_images_per_prompt seed".split()
 )
 MAX_SEED = 2**63 - 1  # torch.Generator takes a signed 64-bit integer
 

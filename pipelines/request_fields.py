@@ -67,10 +67,8 @@ class RequestField:
     @property
     def told(self) -> str:
         """The help with the default filled in."""
-        default = (
-            f"{self.default:g}" if self.kind in ("integer", "number") and self.default is not None else self.default
-        )
-        return self.help.replace("{default}", str(default))
+        value = self.default
+        return self.help.replace("{default}", f"{value:g}" if isinstance(value, float) else str(value))
 
     @property
     def at_start(self) -> Any:
@@ -97,7 +95,7 @@ class RequestField:
             case "text":
                 text = check_text(self.name, value, maximum=self.longest)
                 if not text.strip() and (self.required or self.default != ""):
-                    raise RequestError(f"{self.name} is empty", expected=self.hint or "a name")
+                    raise RequestError(f"{self.name} is empty", expected="a name")
                 return text
             case "switch":
                 if not isinstance(value, bool):

@@ -22,10 +22,12 @@ from lora_loom.pipelines.errors import (
     BaseModelError,
     ChangedAdapterError,
     LoomError,
+    RecordError,
     RequestError,
     UnknownAdapterError,
 )
 from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
+from lora_loom.studio.extensions import not_understood
 from lora_loom.studio.hooks import StudioHooks
 from lora_loom.studio.library.adapter_library import AdapterLibrary
 from lora_loom.studio.library.card import AdapterCard, FileKey
@@ -187,7 +189,9 @@ class Studio:
         return preview(self.pipeline, progress.latents)
 
     def differences(self, record: GenerationRecord) -> list[LoomError]:
-        """Why this studio cannot make the recorded picture again: each missing or changed LoRA, another base model."""
+        """Why this studio cannot make the recorded picture again: each missing or changed LoRA, another base model,
+        what a newer Loom asked for.
+        """
         found: list[LoomError] = []
         if record.request.base_model != self.base_model:
             found.append(
@@ -217,6 +221,14 @@ class Studio:
                 found.append(UnknownAdapterError(error.what, expected=expected, found=error.found, remedy=error.remedy))
             except AdapterFileError as error:
                 found.append(error)
+        if strange := not_understood(record.extensions, "request"):
+            found.append(
+                RecordError(
+                    "a newer Loom asked for more than this one knows",
+                    found=", ".join(strange),
+                    remedy="update Loom to make the same picture; what is understood makes one like it",
+                )
+            )
         return found
 
     def reproduce(

@@ -59,7 +59,7 @@ def draw_variation(
     """Pictures of a changed request; the LoRAs that it shares with the record must be the same files."""
     names = {choice.name for choice in request.adapters}
     shared = {name: sha256 for name, sha256 in record.adapter_sha256.items() if name in names}
-    changed = replace(record, request=request, adapter_sha256=shared, image_index=0)
+    changed = replace(record, request=request, adapter_sha256=shared, image_index=0, extensions={})
     with steps_shown() as on_step:
         return studio.reproduce(changed, on_step, save=save)
 

@@ -12,7 +12,7 @@ import typer
 from lora_loom.pipelines.errors import RequestError
 from lora_loom.pipelines.request import SettingValue
 from lora_loom.studio.cli.method_flags import with_method_flags
-from lora_loom.studio.cli.output import AsJson, print_json
+from lora_loom.studio.cli.output import AsJson, plain, print_json
 from lora_loom.studio.cli.request_flags import with_request_flags
 
 
@@ -47,6 +47,7 @@ def command(
     """Draw pictures with LoRAs. The same request gives the same pixels on the same machine."""
     from lora_loom.studio.cli import drawing
     from lora_loom.studio.cli.request_options import asked_for
+    from lora_loom.studio.extensions import not_understood
     from lora_loom.studio.library.adapter_library import AdapterLibrary
     from lora_loom.studio.records.record import read_record
     from lora_loom.studio.session import Studio, library_roots
@@ -57,6 +58,8 @@ def command(
     written = words if prompt is None else prompt
     given = {**({} if written is None else {"prompt": written}), **asked}
     record = read_record(source) if source else None
+    if record and (strange := not_understood(record.extensions)):
+        typer.echo(f"A newer Loom recorded more than this one knows: {plain(', '.join(strange))}.", err=True)
     request = asked_for(record and drawing.start_of_variation(record), given, flags, setting or [])
     studio = Studio(
         request.base_model,

@@ -1,4 +1,4 @@
-"""What `loom generate` says of single LoRAs: blocks, curve, region, exempt ...; texts that begin with the LoRA's name."""
+"""What `loom generate` says of single LoRAs: blocks, curve, region ...; texts that begin with the LoRA's name."""
 
 from __future__ import annotations
 

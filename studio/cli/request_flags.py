@@ -22,11 +22,11 @@ def request_flags() -> dict[str, tuple[RequestField, ...]]:
 
     The prompt is an argument of the command, the settings come from the flags of their method and --set.
     """
-    shown = [each for each in declared_fields().values() if each.kind != "other" and not each.required]
-    together = {
-        each.flag: [other for other in shown if other.flag == each.flag] for each in shown if each.shows("flag")
-    }
-    return {members[0].name if len(members) == 1 else flag: tuple(members) for flag, members in together.items()}
+    by_flag: dict[str, list[RequestField]] = {}
+    for each in declared_fields().values():
+        if each.kind != "other" and not each.required and each.shows("flag"):
+            by_flag.setdefault(each.flag, []).append(each)
+    return {each[0].name if len(each) == 1 else flag: tuple(each) for flag, each in by_flag.items()}
 
 
 def lora_flags() -> dict[str, RequestField]:

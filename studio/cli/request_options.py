@@ -25,8 +25,9 @@ def asked_for(
     """The request made of `start` and the options `given`.
 
     `given` holds fields of GenerationRequest, besides `lora` (texts name:strength), the controls of single LoRAs
-    (studio/cli/lora_controls.py) and the flags of two fields, such as `size` (WxH). LoRAs that are given replace those of `start`; settings do if they
-    are for another method. `flags` are the methods' own flags, `pairs` the key=value texts of --set.
+    (studio/cli/lora_controls.py) and the flags of two fields, such as `size` (WxH). LoRAs that are given replace those
+    of `start`; settings do if they are for another method. `flags` are the methods' own flags, `pairs` the key=value
+    texts of --set.
     """
     fields = dict(given)
     controls = {option: fields.pop(option) for option in lora_flags() if option in fields}

@@ -17,7 +17,7 @@ ADAPTER_HEADS = ("LoRA", "strength", "layers", "rank", "effective rank", "norm",
 def page(report: Report) -> str:
     """The whole page; names from files are escaped, nothing is loaded from elsewhere."""
     return render(
-        "doctor_page.html.j2",
+        "forecast/report_page.html.j2",
         names=" + ".join(f"{each.name} {each.strength:g}" for each in report.adapters),
         style=Markup(STYLE.read_text(encoding="utf-8")),
         pairs=[(pair, _rest(pair), _figures(pair)) for pair in report.pairs],

@@ -12,16 +12,21 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
-from lora_loom.pipelines.request import GenerationRequest
+from lora_loom.pipelines.request import ALWAYS_WRITTEN, GenerationRequest, declared_fields
 
 AUTOV2_DIGITS = 10
+TOOL = "a1111"  # whose names of the fields are written, by their declarations
+FIRST = ("Steps", "Sampler", "CFG scale", "Seed", "Size", "Model", "LoRA fusion")  # in A1111's own order
+APART = ("Prompt", "Negative prompt", "Lora hashes")  # lines or pairs with a form of their own
 SAMPLERS = {
     "ddim": "DDIM",
+    "ddpm": "DDPM",
     "dpm++": "DPM++ 2M",
+    "dpm++ karras": "DPM++ 2M Karras",
     "euler": "Euler",
-    "euler_a": "Euler a",
+    "euler a": "Euler a",
     "heun": "Heun",
-    "lms": "LMS",
+    "lcm": "LCM",
     "unipc": "UniPC",
 }
 
@@ -48,21 +53,33 @@ def parameters(
     lines = [" ".join([request.prompt, *tags])]
     if request.negative_prompt:
         lines.append(f"Negative prompt: {request.negative_prompt}")
-    pairs = {
-        "Steps": request.num_inference_steps,
-        "Sampler": SAMPLERS.get(request.scheduler, request.scheduler),
-        "CFG scale": f"{request.guidance_scale:g}",
-        "Seed": seed,
-        "Size": f"{width}x{height}",
-        "Model": request.base_model,
-        "LoRA fusion": request.method,
-    }
+    pairs = _pairs(request, {"seed": seed, "width": width, "height": height})
     if hashes:
         pairs["Lora hashes"] = ", ".join(f"{name}: {digits}" for name, digits in hashes.items())
         pairs["Hashes"] = json.dumps({f"lora:{name}": digits for name, digits in hashes.items()})
     pairs["Version"] = f"Loom {version}"
     lines.append(", ".join(f"{key}: {value if key == 'Hashes' else _quoted(value)}" for key, value in pairs.items()))
     return "\n".join(lines)
+
+
+def _pairs(request: GenerationRequest, of_picture: Mapping[str, int]) -> dict[str, str]:
+    """The fields that A1111 has a name for, as the picture was drawn; two of one name as AxB.
+
+    What came after version 0.1 is left out where it does nothing, as those programs do.
+    """
+    found: dict[str, str] = {}
+    for name, declared in declared_fields().items():
+        key, value = declared.names.get(TOOL), of_picture.get(name, getattr(request, name))
+        if not key or key in APART or (value == declared.default and name not in ALWAYS_WRITTEN):
+            continue
+        text = SAMPLERS.get(value, value) if name == "scheduler" else _shown(value)
+        found[key] = f"{found[key]}x{text}" if key in found else text
+    first = {key: found.pop(key) for key in FIRST}
+    return first | found
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _plain_name(name: str) -> str:

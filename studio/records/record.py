@@ -20,6 +20,7 @@ from lora_loom.pipelines.atomic_file import atomic_file
 from lora_loom.pipelines.errors import LoomError, RecordError
 from lora_loom.pipelines.gating.heat_map import HeatMap
 from lora_loom.pipelines.request import GenerationRequest
+from lora_loom.studio.extensions import checked_extensions, put_back, set_apart
 from lora_loom.studio.records.a1111 import parameters
 from lora_loom.studio.records.png_text import read_text
 
@@ -38,8 +39,9 @@ class GenerationRecord:
     `adapter_sha256` is that of each LoRA's file, `passes` counts denoiser passes by kind, `attention` names what
     computed attention and `created_at` is an ISO 8601 time in UTC. `influence` has for each LoRA the share of the
     prediction that it changed, `overall` and as pairs of step and share; `cost` what a step cost in full passes, as
-    predicted and as spent; `gates` is the pooled map of a learned gate, as `HeatMap.to_dict` writes it. Raises
-    RecordError for values of another type.
+    predicted and as spent; `gates` is the pooled map of a learned gate, as `HeatMap.to_dict` writes it. `extensions`
+    are what other parts add, and what a newer Loom wrote (studio/extensions.py). Raises RecordError for values of
+    another type.
     """
 
     request: GenerationRequest
@@ -57,6 +59,7 @@ class GenerationRecord:
     gates: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     created_at: str = ""
     image_index: int = 0
+    extensions: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         for name in ("base_model_revision", "device", "dtype", "attention", "created_at"):
@@ -86,6 +89,7 @@ class GenerationRecord:
             object.__setattr__(self, name, MappingProxyType(dict(mapping)))
         _require(_is_heat(self.gates), "gates", "a map of gates by layer, step and LoRA", self.gates)
         object.__setattr__(self, "gates", MappingProxyType(dict(self.gates)))
+        object.__setattr__(self, "extensions", checked_extensions(self.extensions))
 
     @property
     def heat(self) -> HeatMap | None:
@@ -98,21 +102,20 @@ class GenerationRecord:
         return self.request.seed + self.image_index
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as JSON values, in the order of the fields."""
+        """The record as JSON values, in the order of the fields; extensions only where there are some."""
         data: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
         mappings = {name: dict(value) for name, value in data.items() if isinstance(value, Mapping)}
-        return data | mappings | {"request": self.request.to_dict()}
+        del data["extensions"], mappings["extensions"]
+        return put_back(data | mappings | {"request": self.request.to_dict()}, self.extensions)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> GenerationRecord:
-        names = [item.name for item in fields(cls)]
-        if unknown := sorted(set(data) - set(names)):
-            raise RecordError(
-                "the record has unknown entries", expected=f"some of {', '.join(names)}", found=", ".join(unknown)
-            )
+        """The record that `to_dict` gave, of this Loom or a newer one, whose further fields become extensions."""
         if not isinstance(data.get("request"), Mapping):
             raise RecordError("the record has no request", expected="what was asked for, as an object")
-        return cls(**{**data, "request": GenerationRequest.from_dict(data["request"])})
+        known, extensions = set_apart(data, [item.name for item in fields(cls)])
+        request = GenerationRequest.from_dict(known["request"])
+        return cls(**{**known, "request": request, "extensions": extensions})
 
 
 def save_png(image: Image, record: GenerationRecord, path: str | Path) -> Path:

@@ -12,20 +12,21 @@ import inspect
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import gradio as gr
 
 from lora_loom.pipelines.errors import LoomError
-from lora_loom.studio.jobs.job import Job
+from lora_loom.studio.extensions import not_understood
 from lora_loom.studio.records.record import GenerationRecord, read_record
 from lora_loom.studio.ui.banner import error_banner, notice_banner
+from lora_loom.studio.ui.compose_jobs import JobEvents, Updates
 from lora_loom.studio.ui.compose_layout import ComposeLayout
 from lora_loom.studio.ui.compose_views import ComposeViews, Filters, Viewer
 from lora_loom.studio.ui.controls import MAX_URL, proportions_of
 from lora_loom.studio.ui.forecast_events import ForecastEvents
-from lora_loom.studio.ui.form import random_seed, read_draft, read_form, request_of_one, stack_of, write_form
+from lora_loom.studio.ui.form import lost_in_form, random_seed, read_draft, request_of_one, stack_of, write_form
 from lora_loom.studio.ui.gallery import restored_notice
 from lora_loom.studio.ui.recipes import RECIPES
 from lora_loom.studio.ui.stack import Strand, edited, read_stack, toggled, with_word, write_stack
@@ -37,16 +38,7 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 IN_ORDER: dict[str, Any] = {**QUIET, "concurrency_id": "compose", "concurrency_limit": 1}
 STORAGE_SECRET = "loom"  # what is kept in the browser is no secret: the prompt and the stack of the person at it
 MAX_DATA = 2_000  # characters of a value from the page
-Updates = dict[Any, Any]
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What the page knows of the jobs: those that had not ended when it last looked, and a signature of the view."""
-
-    watched: tuple[str, ...] = ()
-    signature: str = ""
 
 
 class ComposeEvents:
@@ -59,18 +51,18 @@ class ComposeEvents:
         self.filters = gr.State(Filters())
         self.viewer = gr.State(Viewer())
         self.past = gr.State(())
-        self.shown = gr.State(Shown())
         self.kept_stack = gr.BrowserState([], storage_key="loom.stack", secret=STORAGE_SECRET)
         self.kept_form = gr.BrowserState({}, storage_key="loom.form", secret=STORAGE_SECRET)
         self.names = [*view.controls, "new_seed"]
         self.fields = [*view.controls.values(), view.new_seed]
+        self.jobs = JobEvents(view, workspace, self.views, self.names)
         self.forecast = ForecastEvents(view.forecast, self.strands, self.names, self.fields, workspace)
 
     def connect(self, page: gr.Blocks) -> None:
         """Attach every event; called once, while the page is being built."""
         view, prompt, method = self.view, self.view.controls["prompt"], self.view.method.picker
         stack_outputs = [self.strands, self.kept_stack, view.stack, view.shelf]
-        job_outputs = [view.stage, view.cancel, view.timer, self.shown, view.gallery, view.banner]
+        jobs, shown, job_outputs = self.jobs, self.jobs.shown, self.jobs.outputs
         form_outputs = [*self.fields, *stack_outputs, view.banner]
         width, height = view.controls["width"], view.controls["height"]
         context = [self.strands, self.filters, prompt, method, width, height]
@@ -128,13 +120,13 @@ class ComposeEvents:
         view.dice.click(random_seed, None, view.controls["seed"], **IN_ORDER)
         gr.on(
             [view.generate.click, prompt.submit],
-            self._guarded(self.generate),
-            [self.strands, self.viewer, self.shown, *self.fields],
+            self._guarded(jobs.generate),
+            [self.strands, self.viewer, shown, *self.fields],
             [*job_outputs, view.controls["seed"]],
             **IN_ORDER,
         )
-        view.cancel.click(self._guarded(self.cancel), [self.viewer, self.shown], job_outputs, **IN_ORDER)
-        view.timer.tick(self._guarded(self.ticked), [self.shown, self.viewer], job_outputs, **IN_ORDER)
+        view.cancel.click(self._guarded(jobs.cancel), [self.viewer, shown], job_outputs, **IN_ORDER)
+        view.timer.tick(self._guarded(jobs.ticked), [shown, self.viewer], job_outputs, **IN_ORDER)
         for area in (view.gallery, view.stage):
             area.act(
                 self._guarded(self._undoable(self.gallery_used, form=True)),
@@ -168,7 +160,7 @@ class ComposeEvents:
         return {
             **self._form(values),
             **self._stack(strands, Filters(), prompt, method, proportions_of(values["width"], values["height"])),
-            **self._job(job),
+            **self.jobs.shows(job),
             self.view.gallery: self.views.gallery(Viewer()),
             self.view.recipes: self.views.recipes(),
             self.view.words: self.views.words(prompt),
@@ -277,26 +269,6 @@ class ComposeEvents:
             self.view.banner: "",
         }
 
-    def generate(self, strands: list[Strand], viewer: Viewer, shown: Shown, *fields: Any) -> Updates:
-        values = dict(zip(self.names, fields, strict=True))
-        if values["new_seed"]:
-            values["seed"] = random_seed()
-        request = read_form(values, strands, self.workspace.studio.base_model)
-        job = self.workspace.worker.submit(request)
-        news = self._news(Shown((*shown.watched, job.id)), viewer)
-        return {self.view.banner: "", self.view.controls["seed"]: request.seed, **news}
-
-    def cancel(self, viewer: Viewer, shown: Shown) -> Updates:
-        job = self.workspace.store.latest()
-        if job and not job.ended:
-            self.workspace.worker.cancel(job.id)
-        return self._news(shown, viewer)
-
-    def ticked(self, shown: Shown, viewer: Viewer) -> Updates:
-        """What is new since the last tick; nothing is sent where nothing is."""
-        updates = self._news(shown, viewer)
-        return updates if updates[self.shown] != shown else {self.shown: shown}
-
     def gallery_used(self, viewer: Viewer, filters: Filters, event: gr.EventData) -> Updates:
         """A picture was opened, closed, or its settings are to be used."""
         action, name = _data(event, "action"), _data(event, "name")
@@ -322,13 +294,15 @@ class ComposeEvents:
     def _restored(self, record: GenerationRecord, filters: Filters) -> Updates:
         request, strands = request_of_one(record), stack_of(record)
         differences = self.workspace.studio.differences(record)
-        title, lines = restored_notice(record, differences)
+        lost = lost_in_form(request)
+        title, lines = restored_notice(record, differences, lost)
+        doubtful = bool(differences or lost or not_understood(record.extensions))
         return {
             **self._form(write_form(request) | {"new_seed": False}),
             **self._stack(
                 strands, filters, request.prompt, request.method, proportions_of(request.width, request.height)
             ),
-            self.view.banner: notice_banner(title, lines, warning=bool(differences)),
+            self.view.banner: notice_banner(title, lines, warning=doubtful),
         }
 
     def _trigger(self, card_id: str, word: str, prompt: str) -> Updates:
@@ -373,30 +347,6 @@ class ComposeEvents:
     def _form(self, values: dict[str, Any]) -> Updates:
         controls = {**self.view.controls, "new_seed": self.view.new_seed}
         return {controls[name]: _value(controls[name], value) for name, value in values.items() if name in controls}
-
-    def _news(self, shown: Shown, viewer: Viewer) -> Updates:
-        """The latest job on the stage, and for every watched job that has ended its pictures or its error."""
-        jobs = [job for job in map(self.workspace.store.get, shown.watched) if job]
-        updates = self._job(self.workspace.store.latest(), tuple(job.id for job in jobs if not job.ended))
-        if any(job.ended for job in jobs):
-            updates[self.view.gallery] = self.views.gallery(viewer)
-        if errors := [job.error for job in jobs if job.ended and job.error]:
-            updates[self.view.banner] = error_banner(errors[-1])
-        return updates
-
-    def _job(self, job: Job | None, watched: tuple[str, ...] = ()) -> Updates:
-        """The stage for `job`, which is watched too from now on if it has not ended."""
-        busy = job is not None and not job.ended
-        if job is not None and busy:
-            watched = tuple(dict.fromkeys((*watched, job.id)))
-        waiting = self.workspace.store.waiting()
-        parts = (job.id, job.state, job.phase, job.step, job.preview_serial, job.cancel_requested) if job else ()
-        return {
-            self.view.stage: self.views.stage(job),
-            self.view.cancel: gr.Button(interactive=job is not None and busy and not job.cancel_requested),
-            self.view.timer: gr.Timer(active=bool(watched)),
-            self.shown: Shown(watched, json.dumps((*parts, waiting))),
-        }
 
     def _guarded(self, handler: Callable[..., Updates]) -> Callable[..., Updates]:
         """The handler with every error shown in the banner: a LoomError in its parts, anything else as a fault."""

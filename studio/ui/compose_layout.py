@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
+from lora_loom.pipelines.request_fields import RequestField
 from lora_loom.studio.templates import render
-from lora_loom.studio.ui.form import DEFAULTS, SCHEDULERS
 from lora_loom.studio.ui.markup import ON_ACTION
 from lora_loom.studio.ui.method_form import MethodForm, build_method_form
+from lora_loom.studio.ui.request_form import component, of_group
 
+SIDE, CHOICE = 100, 120  # pixels that a number and a choice beside others take at least
 POLL_SECONDS = 0.4  # how often the page asks how far the picture is
 
 
@@ -50,13 +53,7 @@ def lay_out() -> ComposeLayout:
             )
             shelf = _view("loom-shelf")
         with gr.Column(elem_id="loom-middle"):
-            prompt = gr.Textbox(
-                label="Prompt",
-                placeholder="What should the picture show? (Shift+Enter draws it)",
-                lines=2,
-                max_lines=6,
-                elem_id="loom-prompt",
-            )
+            written = _components(of_group("words"))
             words, recipes = _view("loom-words-area"), _view("loom-recipes")
             with gr.Row(elem_id="loom-stack-head"):
                 gr.HTML(render("ui/heading.html.j2", title="Stack"), apply_default_css=False)
@@ -80,7 +77,7 @@ def lay_out() -> ComposeLayout:
                 height=64,
             )
     return ComposeLayout(
-        controls={"prompt": prompt, **controls, "method": method.picker, **method.fields},
+        controls={**written, **controls, "method": method.picker, **method.fields},
         method=method,
         new_seed=new_seed,
         search=search,
@@ -107,36 +104,26 @@ def _view(elem_id: str) -> gr.HTML:
 
 
 def _sampling() -> tuple[dict[str, Any], gr.Checkbox, gr.Button]:
-    """Steps, guidance, seed, count, and what is needed less often; by the names of the request's fields.
-
-    The number fields have no bounds of their own, so that a value out of range is explained instead of silently moved.
-    """
+    """What the request has groups of fields for: sampling, seed, and what is needed less often."""
+    controls: dict[str, Any] = {}
     with gr.Row(elem_classes="loom-tight"):
-        steps = gr.Slider(1, 60, DEFAULTS["num_inference_steps"], step=1, label="Steps", elem_id="loom-steps")
-        guidance = gr.Slider(0, 15, DEFAULTS["guidance_scale"], step=0.1, label="Guidance", elem_id="loom-guidance")
+        controls |= _components(of_group("sampling"))
     with gr.Row(elem_classes="loom-tight", elem_id="loom-seed-row"):
-        seed = gr.Number(DEFAULTS["seed"], precision=0, label="Seed", elem_id="loom-seed")
+        seeds = of_group("seed")
+        controls |= _components([each for each in seeds if each.name == "seed"])  # beside its dice
         dice = gr.Button("⚄", elem_id="loom-dice")
         new_seed = gr.Checkbox(False, label="New seed each time", elem_id="loom-new-seed", container=False)
-        count = gr.Number(DEFAULTS["num_images_per_prompt"], precision=0, label="Pictures", elem_id="loom-count")
+        controls |= _components([each for each in seeds if each.name != "seed"])
+    more = of_group("more")
+    texts = [each for each in more if each.kind == "text" and not each.suggestions]
+    sides = [each for each in more if each.kind in ("integer", "number")]
+    others = [each for each in more if each not in (*texts, *sides)]
     with gr.Accordion("Negative prompt, size, sampler", open=False, elem_id="loom-more"):
-        negative = gr.Textbox(label="Negative prompt", placeholder="What it should not show", elem_id="loom-negative")
+        controls |= _components(texts)
         with gr.Row(elem_classes="loom-tight"):
-            width, height = (
-                gr.Number(None, precision=0, label=side, placeholder="own", elem_id=f"loom-{side}", min_width=100)
-                for side in ("Width", "Height")
-            )
-            scheduler = gr.Dropdown(
-                list(SCHEDULERS), value=DEFAULTS["scheduler"], label="Sampler", elem_id="loom-scheduler", min_width=120
-            )
-    controls = {
-        "num_inference_steps": steps,
-        "guidance_scale": guidance,
-        "seed": seed,
-        "num_images_per_prompt": count,
-        "negative_prompt": negative,
-        "width": width,
-        "height": height,
-        "scheduler": scheduler,
-    }
+            controls |= _components(sides, min_width=SIDE) | _components(others, min_width=CHOICE)
     return controls, new_seed, dice
+
+
+def _components(declared: Sequence[RequestField], **more: Any) -> dict[str, Any]:
+    return {each.name: component(each, **more) for each in declared}

@@ -7,31 +7,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lora_loom.pipelines.errors import RequestError, UnknownMethodError
+from lora_loom.pipelines.errors import LoomError, RequestError, UnknownMethodError
 from lora_loom.pipelines.prompt_syntax import split_prompt
 from lora_loom.pipelines.registry import methods
-from lora_loom.pipelines.request import GenerationRequest
-from lora_loom.pipelines.schedulers import DEFAULT, DIFFUSION
+from lora_loom.pipelines.request import GenerationRequest, declared_fields
+from lora_loom.pipelines.request_fields import RequestField
 from lora_loom.studio.records.record import GenerationRecord
 from lora_loom.studio.settings_form import form
 from lora_loom.studio.ui.method_form import read_settings
 from lora_loom.studio.ui.stack import Strand, choices
 
-DEFAULTS: Mapping[str, Any] = {
-    "prompt": "",
-    "negative_prompt": "",
-    "num_inference_steps": 20,
-    "guidance_scale": 3.0,
-    "width": None,
-    "height": None,
-    "num_images_per_prompt": 1,
-    "seed": 42,
-    "scheduler": "default",
-    "method": "merge",
-}
-SCHEDULERS = (DEFAULT, *DIFFUSION)
-WHOLE = ("num_inference_steps", "width", "height", "num_images_per_prompt", "seed")
 MAX_RANDOM_SEED = 2**31  # short enough to read out
+
+
+def form_fields() -> dict[str, RequestField]:
+    """The plain fields that the form shows, by name, in the order of the request."""
+    return {name: each for name, each in declared_fields().items() if each.shows("form") and each.kind != "other"}
 
 
 def read_form(values: Mapping[str, Any], strands: Sequence[Strand], base_model: str) -> GenerationRequest:
@@ -43,12 +34,10 @@ def read_form(values: Mapping[str, Any], strands: Sequence[Strand], base_model: 
     method = values["method"]
     if method not in methods():
         raise UnknownMethodError(f"no fusion method named {method!r}", expected=f"one of {', '.join(methods())}")
-    plain = {name: _whole(name, values[name]) if name in WHOLE else values[name] for name in DEFAULTS}
-    if plain["seed"] is None:
-        raise RequestError("the seed is empty", expected="a whole number", remedy="type one or press the dice")
-    prompt, typed = split_prompt(str(plain["prompt"] or ""))
+    plain = {name: _read(declared, values[name]) for name, declared in form_fields().items()}
+    prompt, typed = split_prompt(plain["prompt"])
     return GenerationRequest(
-        **{**plain, "prompt": prompt, "negative_prompt": plain["negative_prompt"] or ""},
+        **{**plain, "prompt": prompt},
         settings=read_settings(method, values),
         adapters=(*choices(strands), *typed),
         base_model=base_model,
@@ -56,21 +45,38 @@ def read_form(values: Mapping[str, Any], strands: Sequence[Strand], base_model: 
 
 
 def write_form(request: GenerationRequest) -> dict[str, Any]:
-    """The values that make the form describe `request`; settings go under "method.setting"."""
-    values = {name: getattr(request, name) for name in DEFAULTS}
-    return values | {f"{request.method}.{name}": value for name, value in request.settings.items()}
+    """The values that make the form describe `request`; settings, each of its method's, go under "method.setting"."""
+    values = {name: getattr(request, name) for name in form_fields()}
+    kind = methods().get(request.method)
+    defaults = {setting.name: setting.default for setting in form(kind)} if kind else {}
+    return values | {f"{request.method}.{name}": value for name, value in {**defaults, **request.settings}.items()}
+
+
+def lost_in_form(request: GenerationRequest) -> list[str]:
+    """The fields, by their labels, and settings that the form cannot hold as they are in `request`."""
+    strands = [Strand.of(choice) for choice in request.adapters]
+    try:
+        shown = read_form({**read_draft({}), **write_form(request)}, strands, request.base_model)
+    except LoomError as error:  # such as a method that this Loom does not have
+        return [error.what]
+    lost = [each.label for name, each in declared_fields().items() if getattr(shown, name) != getattr(request, name)]
+    if shown.settings != request.settings:  # those left out of the request have their defaults in the form
+        lost.remove(declared_fields()["settings"].label)
+        lost += [name for name, value in request.settings.items() if shown.settings.get(name) != value]
+    return lost
 
 
 def read_draft(kept: object) -> dict[str, Any]:
     """The form's values as the browser kept them, over the defaults; what does not fit its field is left out."""
-    values: dict[str, Any] = {**DEFAULTS, "new_seed": False}
+    plain = form_fields()
+    values: dict[str, Any] = {**{name: each.at_start for name, each in plain.items()}, "new_seed": False}
     for method, kind in methods().items():
         values |= {f"{method}.{setting.name}": setting.default for setting in form(kind)}
     for name, value in kept.items() if isinstance(kept, Mapping) else ():
-        if name in values and _fits(value, values[name], optional=name in ("width", "height")):
+        if name in values and (_could_hold(plain[name], value) if name in plain else _alike(value, values[name])):
             values[name] = value
     if values["method"] not in methods():
-        values["method"] = DEFAULTS["method"]
+        values["method"] = plain["method"].default
     return values
 
 
@@ -88,18 +94,38 @@ def random_seed() -> int:
     return secrets.randbelow(MAX_RANDOM_SEED)
 
 
-def _fits(value: object, default: object, *, optional: bool) -> bool:
-    if optional:
-        return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-    if isinstance(default, int | float) and not isinstance(default, bool):
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return type(value) is type(default)
+def _alike(value: object, default: object) -> bool:
+    return _number(value) if _number(default) else type(value) is type(default)
 
 
-def _whole(name: str, value: Any) -> int | None:
-    """A number field's value as a whole number; None where it is empty. Raises RequestError for a fraction."""
-    if value is None or isinstance(value, int):
-        return value
-    if isinstance(value, float) and value.is_integer():
+def _could_hold(declared: RequestField, value: object) -> bool:
+    """Whether a value that the browser kept is one that the field could hold."""
+    match declared.kind:
+        case "integer" | "number":
+            return _number(value) or (declared.optional and value is None)
+        case "choice":
+            return value in declared.choices
+        case _:
+            return isinstance(value, bool if declared.kind == "switch" else str)
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _read(declared: RequestField, value: Any) -> Any:
+    """What the browser sent for a field as the request takes it: 5 and 5.0 are alike, an empty text is "".
+
+    Raises RequestError for a fraction where a whole number belongs, and for nothing where something does.
+    """
+    if declared.kind == "text":
+        return "" if value is None else value
+    if value is None and not declared.optional:
+        kind = "a whole number" if declared.kind == "integer" else "a value"
+        remedy = "type one or press the dice" if declared.name == "seed" else "type one"
+        raise RequestError(f"the {declared.label.lower()} is empty", expected=kind, remedy=remedy)
+    if declared.kind == "integer" and isinstance(value, float):
+        if not value.is_integer():
+            raise RequestError(f"{declared.name} is not a whole number", found=repr(value)[:80])
         return int(value)
-    raise RequestError(f"{name} is not a whole number", found=repr(value)[:80])
+    return value

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from lora_loom.pipelines.errors import LoomError, OutputError
 from lora_loom.pipelines.registry import methods
-from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.request import AdapterChoice, declared_fields
+from lora_loom.studio.extensions import OF_RECORD, not_understood
 from lora_loom.studio.library.card import AdapterCard
 from lora_loom.studio.records.record import GenerationRecord, read_record
 from lora_loom.studio.templates import cut, render
@@ -22,6 +23,10 @@ from lora_loom.studio.ui.thumbnails import thumbnail
 
 PAGE = 24  # pictures shown before "Show more"
 THUMBNAIL_SIDE = 256  # pixels
+IN_ROWS = frozenset(  # fields of a request that are told in a form of their own; any other has a row by its label
+    "prompt negative_prompt adapters method settings base_model num_inference_steps guidance_scale width height"
+    " seed".split()
+)
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ def _rows(record: GenerationRecord, cards: Mapping[str, AdapterCard]) -> dict[st
     method = methods().get(request.method)
     settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in request.settings.items())
     size = f"{request.width or 'own'} × {request.height or 'own'}" if request.width or request.height else ""
-    return {
+    rows = {
         "LoRAs": _adapters(record, cards),
         "Method": (method.title if method else request.method) + (f" ({settings})" if settings else ""),
         "Seed": str(record.seed),
@@ -122,6 +127,14 @@ def _rows(record: GenerationRecord, cards: Mapping[str, AdapterCard]) -> dict[st
         "Avoid": cut(request.negative_prompt, 400),
         "Size": size,
         "Base": cut(Path(request.base_model).name, 80),
+    }
+    for name, declared in declared_fields().items():
+        value = getattr(request, name)
+        if name not in IN_ROWS and declared.shows("gallery") and value != declared.default:
+            rows[declared.label] = cut(f"{value:g}" if isinstance(value, float) else value, 400)
+    return {
+        **rows,
+        "Of a newer Loom": cut(", ".join(not_understood(record.extensions)), 400),
         "Made": f"{record.created_at[:16].replace('T', ' ')} UTC in {duration(record.seconds)}",
     }
 
@@ -134,10 +147,21 @@ def _adapters(record: GenerationRecord, cards: Mapping[str, AdapterCard]) -> str
     return render("ui/gallery_loras.html.j2", loras=[one(choice) for choice in record.request.adapters])
 
 
-def restored_notice(record: GenerationRecord, differences: Sequence[LoomError]) -> tuple[str, list[str]]:
-    """What to tell a person whose form was filled from a picture: a title, and why it may not come out the same."""
-    if differences:
-        return "Settings restored, but this picture cannot be made again as it was:", [str(one) for one in differences]
+def restored_notice(
+    record: GenerationRecord, differences: Sequence[LoomError], lost: Sequence[str] = ()
+) -> tuple[str, list[str]]:
+    """What to tell a person whose form was filled from a picture: a title, and why it may not come out the same.
+
+    `lost` are the fields that the form cannot hold as they were. The same picture is promised only if nothing is.
+    """
+    said = [str(one) for one in differences]
+    said += [f"The form cannot hold this as it was: {', '.join(lost)}."] if lost else []
+    strange = not_understood(record.extensions, OF_RECORD)
+    said += [f"A newer Loom recorded more than this one knows: {', '.join(strange)}."] if strange else []
+    if differences or lost:
+        return "Settings restored, but this picture cannot be made again as it was:", said
+    if strange:
+        return "Settings restored, but this picture may not come out the same:", said
     if record.request.num_images_per_prompt > 1:
         note = f"It was one of {record.request.num_images_per_prompt}; drawn alone, last bits of it can differ."
         return "Settings restored. Generate makes this picture again.", [note]

@@ -11,11 +11,11 @@ import gradio as gr
 from lora_loom.pipelines.errors import SettingError
 from lora_loom.pipelines.method import FusionMethod
 from lora_loom.pipelines.registry import methods
-from lora_loom.pipelines.request import SettingValue
+from lora_loom.pipelines.request import SettingValue, declared_fields
 from lora_loom.studio.settings_form import FormField, form
 from lora_loom.studio.templates import render
 
-DEFAULT_METHOD = "merge"
+DEFAULT_METHOD = str(declared_fields()["method"].default)
 FEW_SETTINGS = 2  # more are folded away, so that Generate stays in sight
 
 
@@ -37,7 +37,7 @@ def build_method_form() -> MethodForm:
     picker = gr.Radio(
         [(known[name].title, name) for name in ordered],
         value=first,
-        label="Fusion method",
+        label=declared_fields()["method"].label,
         elem_id="loom-method",
         info="How the LoRAs share the picture",
     )

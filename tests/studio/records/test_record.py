@@ -101,7 +101,10 @@ def test_other_programs_find_their_parameters(image, tmp_path):
 def test_unsound_records_are_refused(image, tmp_path, subtests):
     cases = [
         ({"format": 2}, "another format"),
-        ({"extra": 1}, "unknown entries.*extra"),
+        ({"extensions": [1]}, "extensions.*no object"),
+        ({"extensions": {"": 1}}, "no sound name"),
+        ({"extensions": {"request": {"seed": 3}}}, "a name of Loom's own"),
+        ({"extensions": {"mark": "x" * 200_000}}, "too large"),
         ({"request": None}, "has no request"),
         ({"request": {"prompt": ""}}, "impossible.*prompt is empty"),
         ({"request": {"prompt": "a", "width": "1; rm -rf"}}, "impossible.*width"),

@@ -6,7 +6,7 @@ import gradio as gr
 import pytest
 
 from lora_loom.pipelines.errors import OutputError
-from lora_loom.studio.ui.compose_events import Shown
+from lora_loom.studio.ui.compose_jobs import Shown
 from lora_loom.studio.ui.compose_views import Filters, Viewer
 from lora_loom.studio.ui.form import read_draft
 from lora_loom.studio.ui.stack import Strand
@@ -30,10 +30,10 @@ def fields(events, **changes):
 def until_told(events, shown, component):
     """Tick as the page does until there is something new for `component`; returns it."""
     for _ in range(500):
-        updates = events.ticked(shown, Viewer())
+        updates = events.jobs.ticked(shown, Viewer())
         if component in updates:
             return updates[component]
-        shown = updates[events.shown]
+        shown = updates[events.jobs.shown]
         time.sleep(0.01)
     raise AssertionError("the page was told nothing")
 
@@ -45,8 +45,8 @@ def settled(events):
 
 
 def test_a_finished_picture_reaches_the_gallery(events):
-    updates = events.generate([Strand("owlet")], Viewer(), Shown(), *fields(events, seed=9))
-    view = until_told(events, updates[events.shown], events.view.gallery)
+    updates = events.jobs.generate([Strand("owlet")], Viewer(), Shown(), *fields(events, seed=9))
+    view = until_told(events, updates[events.jobs.shown], events.view.gallery)
     assert settled(events).outputs[0] in view
 
 
@@ -65,18 +65,18 @@ def test_an_error_is_told_however_soon_the_job_fails(events, quick_studio, monke
         return job
 
     monkeypatch.setattr(events.workspace.worker, "submit", submit_and_wait)
-    updates = events.generate([], Viewer(), Shown(), *fields(events))
-    told = updates[events.view.banner] or until_told(events, updates[events.shown], events.view.banner)
+    updates = events.jobs.generate([], Viewer(), Shown(), *fields(events))
+    told = updates[events.view.banner] or until_told(events, updates[events.jobs.shown], events.view.banner)
     assert "No space left on device" in told
 
 
 def test_every_job_of_a_queue_is_told_of(events):
     shown = Shown()
     for seed in range(3):
-        shown = events.generate([], Viewer(), shown, *fields(events, seed=seed))[events.shown]
+        shown = events.jobs.generate([], Viewer(), shown, *fields(events, seed=seed))[events.jobs.shown]
     for _ in range(500):
-        updates = events.ticked(shown, Viewer())
-        shown = updates[events.shown]
+        updates = events.jobs.ticked(shown, Viewer())
+        shown = updates[events.jobs.shown]
         if not shown.watched:
             break
         time.sleep(0.01)
@@ -86,12 +86,12 @@ def test_every_job_of_a_queue_is_told_of(events):
 
 
 def test_nothing_is_sent_where_nothing_is_new(events):
-    shown = events.ticked(Shown(), Viewer())[events.shown]
-    assert events.ticked(shown, Viewer()) == {events.shown: shown}
+    shown = events.jobs.ticked(Shown(), Viewer())[events.jobs.shown]
+    assert events.jobs.ticked(shown, Viewer()) == {events.jobs.shown: shown}
 
 
 def test_opening_the_page_brings_back_form_stack_and_job(events):
-    events.generate([], Viewer(), Shown(), *fields(events))
+    events.jobs.generate([], Viewer(), Shown(), *fields(events))
     kept = {"prompt": "kept words", "seed": 4}
     updates = events.opened(kept, [{"name": "crown", "strength": 0.3}])
     assert updates[events.view.controls["prompt"]] == "kept words"

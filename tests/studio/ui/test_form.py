@@ -6,7 +6,7 @@ from lora_loom.pipelines.errors import RequestError, SettingError, UnknownMethod
 from lora_loom.pipelines.registry import methods
 from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
 from lora_loom.studio.records.record import GenerationRecord
-from lora_loom.studio.ui.form import DEFAULTS, read_draft, read_form, request_of_one, stack_of, write_form
+from lora_loom.studio.ui.form import form_fields, read_draft, read_form, request_of_one, stack_of, write_form
 from lora_loom.studio.ui.stack import Strand
 
 STACK = [Strand("owlet", 0.8), Strand("crown", 1.0, on=False)]
@@ -65,9 +65,14 @@ def test_a_draft_keeps_what_fits_and_nothing_else():
         "num_inference_steps": True,
     }
     draft = read_draft(kept)
-    assert (draft["prompt"], draft["seed"], draft["height"], draft["method"]) == ("kept", DEFAULTS["seed"], 64, "merge")
+    assert (draft["prompt"], draft["seed"], draft["height"], draft["method"]) == (
+        "kept",
+        form_fields()["seed"].at_start,
+        64,
+        "merge",
+    )
     assert (draft["new_seed"], draft["switch.switch_every"], draft["negative_prompt"]) == (True, 9, "")
-    assert draft["num_inference_steps"] == DEFAULTS["num_inference_steps"]
+    assert draft["num_inference_steps"] == form_fields()["num_inference_steps"].at_start
     assert "unknown" not in draft
     assert read_draft("nonsense") == read_draft({})
 
