@@ -72,7 +72,7 @@ def _pairs(request: GenerationRequest, of_picture: Mapping[str, int]) -> dict[st
         key, value = declared.names.get(TOOL), of_picture.get(name, getattr(request, name))
         if not key or key in APART or (value == declared.default and name not in ALWAYS_WRITTEN):
             continue
-        text = SAMPLERS.get(value, value) if name == "scheduler" else _shown(value)
+        text = _shown(SAMPLERS.get(request.scheduler, value) if name == "scheduler" else value)
         found[key] = f"{found[key]}x{text}" if key in found else text
     first = {key: found.pop(key) for key in FIRST}
     return first | found
