@@ -31,15 +31,19 @@ HEAVY = ("torch", "torchvision", "diffusers", "transformers", "peft", "gradio", 
 LIGHT_MODULES = tuple(
     f"lora_loom.{name}"
     for name in (
+        "pipelines.adapter_choice",
         "pipelines.errors",
         "pipelines.method",
         "pipelines.plan",
         "pipelines.prompt_syntax",
         "pipelines.registry",
         "pipelines.request",
+        "pipelines.request_fields",
+        "studio.extensions",
         "studio.library.adapter_library",
         "studio.library.search",
         "studio.records.record",
+        "studio.records.a1111",
         "studio.settings_form",
     )
 )

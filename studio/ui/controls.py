@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from lora_loom.pipelines.adapter_choice import choice_fields
 from lora_loom.pipelines.control import Curve, Region
 from lora_loom.pipelines.errors import RequestError
 from lora_loom.pipelines.request import AdapterChoice
@@ -40,6 +41,8 @@ SIDES = ("left", "top", "right", "bottom")
 CANVAS = 96  # pixels along the longer side of a painted mask
 DATA_URL = "data:image/png;base64,"
 MAX_URL = 200_000  # characters of a painted mask as the browser sends it
+LABELS = {name: declared.label for name, declared in choice_fields().items()}
+SUMMED = ("name", "strength", "blocks", "curve", "region", "exempt")  # told in words of their own
 ACTIONS = ("block", "curve", "point", "region", "side", "drag", "paint", "words", "exempt")
 
 
@@ -105,6 +108,9 @@ def summary(choice: AdapterChoice) -> str:
         said.append(f"{box}: “{choice.region.prompt}”" if choice.region.prompt else box)
     if choice.exempt:
         said.append("exempt")
+    for name, declared in choice_fields().items():
+        if name not in SUMMED and (value := getattr(choice, name)) != declared.default:
+            said.append(f"{declared.label.lower()} {f'{value:g}' if isinstance(value, float) else value}")
     return " · ".join(said)
 
 
@@ -114,6 +120,7 @@ def fold(index: int, choice: AdapterChoice, title: str, proportions: float) -> s
     return render(
         "ui/controls.html.j2",
         index=index,
+        labels=LABELS,
         choice=choice,
         title=title,
         proportions=proportions,

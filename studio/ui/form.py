@@ -124,6 +124,8 @@ def _read(declared: RequestField, value: Any) -> Any:
         kind = "a whole number" if declared.kind == "integer" else "a value"
         remedy = "type one or press the dice" if declared.name == "seed" else "type one"
         raise RequestError(f"the {declared.label.lower()} is empty", expected=kind, remedy=remedy)
+    if declared.optional and value == 0 and (declared.minimum or 0) > 0:
+        return None  # Gradio shows an empty number as 0 once the fold that it lies in is opened
     if declared.kind == "integer" and isinstance(value, float):
         if not value.is_integer():
             raise RequestError(f"{declared.name} is not a whole number", found=repr(value)[:80])

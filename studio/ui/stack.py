@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lora_loom.pipelines.adapter_choice import MAX_ABSOLUTE_STRENGTH, AdapterChoice
+from lora_loom.pipelines.adapter_choice import MAX_ABSOLUTE_STRENGTH, AdapterChoice, choice_fields
 from lora_loom.pipelines.errors import LoomError
 from lora_loom.pipelines.request import MAX_ADAPTERS
 from lora_loom.studio.library.card import AdapterCard
@@ -17,7 +17,7 @@ from lora_loom.studio.ui.controls import ACTIONS, edited_control, fold, summary
 from lora_loom.studio.ui.markup import strand
 from lora_loom.studio.ui.shelf import picture, unknown_picture
 
-SLIDER = (0.0, 2.0, 0.05)  # range and step of the slider; the number beside it takes any strength
+STRENGTH = choice_fields()["strength"]  # the slider has its usual range; the number beside it takes any strength
 MAX_NAME = 512
 
 
@@ -129,7 +129,7 @@ def stack_view(
 ) -> str:
     """The stack as HTML. `cards` by name; a LoRA that is not among them is shown as missing."""
     rows = [_row(index, one, cards.get(one.name), previews, prompt, proportions) for index, one in enumerate(strands)]
-    return render("ui/stack.html.j2", rows=rows, slider=SLIDER, note=order_matters and len(strands) > 1)
+    return render("ui/stack.html.j2", rows=rows, slider=(*(STRENGTH.slider or (0.0, 2.0)), STRENGTH.step), note=order_matters and len(strands) > 1)
 
 
 def _row(

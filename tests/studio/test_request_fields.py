@@ -1,4 +1,4 @@
-"""Every field of a request goes through every door of Loom and comes back: a field that one of them forgot fails here."""
+"""Every field of a request goes through every door of Loom and comes back; one that a door forgets fails here."""
 
 import csv
 import json
@@ -26,6 +26,7 @@ from lora_loom.studio.records.a1111 import SAMPLERS, parameters
 from lora_loom.studio.records.record import GenerationRecord, read_record, save_png
 from lora_loom.studio.ui import form
 from lora_loom.studio.ui.compose_layout import lay_out
+from lora_loom.studio.ui.controls import summary
 from lora_loom.studio.ui.form import form_fields, lost_in_form, read_draft, read_form, stack_of, write_form
 from lora_loom.studio.ui.gallery import Gallery, gallery_view, restored_notice
 from lora_loom.studio.ui.stack import read_stack, write_stack
@@ -304,6 +305,7 @@ def test_what_single_loras_take(asked, planned, name):
     assert choice.controlled == (name != "strength")
     (strand,) = read_stack(through_json(write_stack(stack_of(GenerationRecord(request)))))
     assert strand.choice == choice
+    assert summary(choice) or name == "strength"
     assert planned(f'prompts = ["a fox"]\nlora_sets = [[{toml(through_json(choice.to_dict()))}]]') == [
         GenerationRequest("a fox", adapters=(choice,), seed=planned('prompts = ["a fox"]')[0].seed)
     ]

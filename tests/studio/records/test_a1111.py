@@ -4,6 +4,7 @@ import json
 import re
 
 from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
+from lora_loom.pipelines.schedulers import DIFFUSION
 from lora_loom.studio.records.a1111 import parameters
 
 # The pattern of A1111's generation_parameters_copypaste.py, re_param.
@@ -52,6 +53,12 @@ def test_loras_that_had_no_part_are_left_out():
     text = written(adapters=(AdapterChoice("ink", 0),))
     assert "ink" not in text
     assert "hashes" not in text
+
+
+def test_samplers_have_the_names_that_other_programs_know():
+    names = {name: pairs(written(scheduler=name))["Sampler"] for name in DIFFUSION}
+    assert names["euler a"] == "Euler a"
+    assert not [name for name, written_as in names.items() if written_as == name]
 
 
 def test_values_with_separators_are_quoted():

@@ -23,6 +23,10 @@ def test_the_form_describes_a_request():
     assert request.settings == {"switch_every": 5}
 
 
+def test_a_zero_in_an_empty_field_is_nothing():
+    assert read_form(values(width=0, height=0.0), STACK, "tiny").width is None
+
+
 def test_a_request_comes_back_out_of_the_form(subtests):
     for method in methods():
         with subtests.test(method=method):
