@@ -17,7 +17,18 @@ RANK = {"app": 4, "lora_loom": 3, **FOLDERS}
 
 # Floors inside studio/, the lowest first: a module imports from lower floors and from its own, never from a higher one.
 FLOORS = (
-    ("versions", "liveness", "words", "sidecars", "results", "settings_form", "records", "pocket"),
+    (
+        "versions",
+        "liveness",
+        "templates",
+        "extensions",
+        "words",
+        "sidecars",
+        "results",
+        "settings_form",
+        "records",
+        "pocket",
+    ),
     ("library", "hooks", "session", "jobs", "forecast"),
     ("batch",),
     ("evaluation",),

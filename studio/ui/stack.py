@@ -129,7 +129,12 @@ def stack_view(
 ) -> str:
     """The stack as HTML. `cards` by name; a LoRA that is not among them is shown as missing."""
     rows = [_row(index, one, cards.get(one.name), previews, prompt, proportions) for index, one in enumerate(strands)]
-    return render("ui/stack.html.j2", rows=rows, slider=(*(STRENGTH.slider or (0.0, 2.0)), STRENGTH.step), note=order_matters and len(strands) > 1)
+    return render(
+        "ui/stack.html.j2",
+        rows=rows,
+        slider=(*(STRENGTH.slider or (0.0, 2.0)), STRENGTH.step),
+        note=order_matters and len(strands) > 1,
+    )
 
 
 def _row(

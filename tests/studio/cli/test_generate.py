@@ -111,6 +111,14 @@ def test_from_with_options_varies_that_one_picture(loom, old_picture):
     assert request == GenerationRequest("a fox", adapters=(AdapterChoice("ink", 0.3),), seed=12)
 
 
+def test_what_a_newer_loom_recorded_is_told_and_no_part_of_a_variation(loom, old_picture):
+    newer = replace(OLD, adapter_sha256={}, extensions={"record": {"energy": 1}, "request": {"eta": 0.7}})
+    result = loom("--from", old_picture(newer), "--seed", 3, "--out", "new.png", "--json")
+    assert "A newer Loom recorded more than this one knows: energy, request.eta." in result.stderr
+    [picture] = pictures(result)
+    assert "eta" not in picture["record"]["request"]
+
+
 def test_a_missing_lora_is_named_and_nothing_is_written(loom, old_picture, tmp_path):
     result = loom("--from", old_picture(), "--out", "new.png")
     assert result.exit_code == 2

@@ -6,7 +6,15 @@ from lora_loom.pipelines.errors import RequestError, SettingError, UnknownMethod
 from lora_loom.pipelines.registry import methods
 from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
 from lora_loom.studio.records.record import GenerationRecord
-from lora_loom.studio.ui.form import form_fields, read_draft, read_form, request_of_one, stack_of, write_form
+from lora_loom.studio.ui.form import (
+    form_fields,
+    lost_in_form,
+    read_draft,
+    read_form,
+    request_of_one,
+    stack_of,
+    write_form,
+)
 from lora_loom.studio.ui.stack import Strand
 
 STACK = [Strand("owlet", 0.8), Strand("crown", 1.0, on=False)]
@@ -32,6 +40,17 @@ def test_a_request_comes_back_out_of_the_form(subtests):
         with subtests.test(method=method):
             request = read_form(values(method=method, seed=5, guidance_scale=2.5), STACK, "tiny")
             assert read_form({**values(), **write_form(request)}, STACK, "tiny") == request
+
+
+def test_settings_that_a_request_leaves_out_are_not_those_that_stood_in_the_form():
+    before = values(method="switch", **{"switch.switch_every": 9})
+    restored = {**before, **write_form(GenerationRequest("an owlet", method="switch"))}
+    assert read_form(restored, [], "tiny").settings == {"switch_every": 5}
+
+
+def test_what_the_form_cannot_hold_is_named():
+    assert lost_in_form(GenerationRequest("x", method="switch", settings={"gone": 2})) == ["gone"]
+    assert "nonsense" in lost_in_form(GenerationRequest("x", method="nonsense"))[0]
 
 
 def test_lora_tags_in_the_prompt_join_the_stack():
