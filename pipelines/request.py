@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias, cast
 
 from lora_loom.pipelines.adapter_choice import AdapterChoice
+from lora_loom.pipelines.checked_json import parse_json
 from lora_loom.pipelines.errors import RequestError, SettingError
 from lora_loom.pipelines.request_checks import check_text, known_keys, show
 from lora_loom.pipelines.request_fields import RequestField, request_fields
@@ -237,8 +238,8 @@ class GenerationRequest:
     @classmethod
     def from_json(cls, text: str) -> GenerationRequest:
         try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            data = parse_json(text)
+        except ValueError as error:
             raise RequestError("the request is not JSON", found=str(error)) from error
         return cls.from_dict(data)
 

@@ -113,8 +113,9 @@ class AdapterLibrary:
     def _look(self, root: Path, path: Path, seen: dict[Path, tuple[tuple[FileKey, ...], AdapterCard]]) -> None:
         if state := state_of(path):
             known = self._seen.get(path)
-            same = known is not None and known[0] == state
-            seen[path] = known if same else (state, read_card(root, path, size_bytes=state[0][1]))
+            if known is None or known[0] != state:
+                known = state, read_card(root, path, size_bytes=state[0][1])
+            seen[path] = known
 
     def _take(self, seen: dict[Path, tuple[tuple[FileKey, ...], AdapterCard]]) -> _Index:
         """Make what was seen the state of the library, and tell the listeners what that changes."""

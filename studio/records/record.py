@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from lora_loom.pipelines.atomic_file import atomic_file
+from lora_loom.pipelines.checked_json import parse_json
 from lora_loom.pipelines.errors import LoomError, RecordError
 from lora_loom.pipelines.gating.heat_map import HeatMap
 from lora_loom.pipelines.request import GenerationRequest
@@ -160,8 +161,8 @@ def read_record(path: str | Path) -> GenerationRecord:
             remedy="Give the file that Loom saved: editors, chats and web pages strip such texts",
         )
     try:
-        data = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+        data = parse_json(text)
+    except ValueError as error:
         raise RecordError(f"the record in {name} is not JSON", found=str(error)[:200]) from error
     if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
         raise RecordError(
@@ -208,7 +209,3 @@ def _is_heat(value: object) -> bool:
 
 def _is_sha256(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
