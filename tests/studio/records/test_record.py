@@ -135,7 +135,7 @@ def test_hostile_json_is_refused(image, tmp_path, subtests):
         ("", "not JSON"),
         ("{", "not JSON"),
         ("[" * 200_000, "not JSON"),
-        ('{"format": 1, "seconds": NaN}', "NaN is not JSON"),
+        ('{"format": 1, "seconds": NaN}', "NaN as a number"),
         ('{"format": 1, "seconds": ' + "9" * 5000 + "}", "not JSON"),
         ("[1]", "another format"),
         ('"text"', "another format"),
