@@ -11,19 +11,10 @@ from typing import Any, cast
 
 from lora_loom.pipelines.errors import AdapterFileError, BaseModelError
 from lora_loom.pipelines.plugins import named_entries
+from lora_loom.pipelines.families import running
 
 NAMES = "loom.bases"  # entry-point group: each entry is a function without arguments that returns a folder
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-# what diffusers recognises in a single file -> the pipeline that runs it
-_SINGLE_FILE = {
-    "v1": "StableDiffusionPipeline",
-    "xl_base": "StableDiffusionXLPipeline",
-    "sd3": "StableDiffusion3Pipeline",
-    "sd35_medium": "StableDiffusion3Pipeline",
-    "sd35_large": "StableDiffusion3Pipeline",
-    "flux-dev": "FluxPipeline",
-    "flux-schnell": "FluxPipeline",
-}
 
 
 def named_bases() -> dict[str, EntryPoint]:
@@ -100,15 +91,17 @@ def _class_of_file(path: Path) -> str:
         kind: str = cast("Any", single_file).infer_diffusers_model_type(weights)
     except (IndexError, KeyError):  # it looks at axes that a checkpoint of these names would have
         kind = "tensors of unusual shapes"
-    known = any(key.startswith(("model.diffusion_model.", "double_blocks.", "joint_blocks.")) for key in shapes)
-    if not known or kind not in _SINGLE_FILE:
+    starts = ("model.diffusion_model.", *(start for family in running() for start in family.checkpoint))
+    known = any(key.startswith(starts) for key in shapes)
+    drawing = {word: family.pipelines.text for family in running() for word in family.single_file}
+    if not known or kind not in drawing:
         raise BaseModelError(
             f"{path.name} holds no base model that Loom runs",
-            expected="a checkpoint of Stable Diffusion 1.x, SDXL, SD3 or FLUX",
+            expected=f"a checkpoint of {', '.join(family.title for family in running() if family.single_file)}",
             found=kind if known else "a file without a denoiser",
             remedy="A LoRA is chosen beside a base, not as one." if any("lora" in key for key in shapes) else "",
         )
-    return _SINGLE_FILE[kind]
+    return drawing[kind]
 
 
 def _class_on_hub(location: str, hub: dict[str, Any]) -> str:

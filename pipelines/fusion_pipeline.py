@@ -1,10 +1,12 @@
-"""FusionPipeline: what makes the four diffusers pipelines of Loom draw with several LoRAs at once."""
+"""FusionPipeline: what makes the diffusers pipelines of every family draw with several LoRAs at once."""
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +15,8 @@ from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 
 from lora_loom.pipelines.bases import pipeline_class_of, resolve_base
 from lora_loom.pipelines.errors import BaseModelError
+from lora_loom.pipelines.families import fusion_class_name, of_pipeline, refused
+from lora_loom.pipelines.family import Family
 from lora_loom.pipelines.lora_verbs import LoraVerbs
 from lora_loom.pipelines.method import FusionMethod
 from lora_loom.pipelines.plan import FusionPlan
@@ -37,20 +41,13 @@ class FusionPipeline(LoraVerbs):
     `with fused(other, pipe.plan("switch"), pipe.adapters, pipe.bank): other(...)`.
     """
 
-    families: ClassVar[dict[str, type[Any]]] = {}  # name of a diffusers pipeline -> its subclass here
     diffusers_class: ClassVar[type[Any]]
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if FusionPipeline in cls.__bases__:
-            cls.diffusers_class = cls.__bases__[-1]
-            FusionPipeline.families[cls.diffusers_class.__name__] = cls
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Any:
         """The base model as the pipeline of its family; arguments as in diffusers, safetensors only by default.
 
-        Raises BaseModelError when there is no such base, or it is of another family than the four.
+        Raises BaseModelError when there is no such base, or it is of no family that Loom runs.
         """
         location = resolve_base(pretrained_model_name_or_path)
         hub = {key: kwargs[key] for key in _HUB_ARGUMENTS if key in kwargs}
@@ -84,16 +81,22 @@ class FusionPipeline(LoraVerbs):
 
         Raises BaseModelError if there is none.
         """
-        by_either_name = FusionPipeline.families | {each.__name__: each for each in FusionPipeline.families.values()}
-        family = by_either_name.get(diffusers_class)
-        if family is None or not issubclass(family, cls):
+        own = (
+            diffusers_class.removesuffix("FusionPipeline") + "Pipeline"
+            if diffusers_class.endswith("FusionPipeline")
+            else diffusers_class
+        )
+        known = of_pipeline(own)
+        drawing = [family for family in known if family.runs and family.pipelines.text == own]
+        if not drawing:
+            raise refused(found_in, diffusers_class, known)
+        family = fusion_class(drawing[0])
+        if not issubclass(family, cls):
             raise BaseModelError(
                 f"{found_in} is of another family",
-                expected=", ".join(
-                    FusionPipeline.families if cls is FusionPipeline else [cls.diffusers_class.__name__]
-                ),
+                expected=cls.diffusers_class.__name__,
                 found=diffusers_class,
-                remedy="Any pipeline with a unet or a transformer runs in `with fused(pipe, plan, adapters)`, though.",
+                remedy="FusionPipeline takes the class that fits.",
             )
         return super(FusionPipeline, family)  # pyright: ignore[reportArgumentType] - a subclass, checked above
 
@@ -140,3 +143,16 @@ class FusionPipeline(LoraVerbs):
         plan = self.plan(fusion, fusion_settings, num_inference_steps=call.arguments["num_inference_steps"])
         with fused(self, plan, self.adapters, self.bank):
             return parent.__call__(*args, **kwargs)
+
+
+def fusion_class(family: Family) -> Any:
+    """The fusion pipeline of a family, a subclass of what diffusers draws it with; relatives share theirs."""
+    parent: Any = getattr(importlib.import_module("diffusers"), family.pipelines.text)
+    return _fusion_class(parent)
+
+
+@cache
+def _fusion_class(parent: type[Any]) -> Any:
+    name, module = fusion_class_name(parent.__name__), "lora_loom.pipelines.families"
+    doc = f"{parent.__name__} of diffusers, drawing with several LoRAs at once."
+    return type(name, (FusionPipeline, parent), {"__doc__": doc, "__module__": module, "diffusers_class": parent})

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -23,12 +23,13 @@ from lora_loom.pipelines.registry import create
 from lora_loom.pipelines.request import GenerationRequest
 from lora_loom.pipelines.runtime.fused import fused
 from lora_loom.pipelines.runtime.masks import check_proportions
-from lora_loom.pipelines.runtime.targets import denoiser_of
+from lora_loom.pipelines.runtime.targets import denoiser_of, own_latents
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from lora_loom.pipelines.adapters.factors import Adapter
+    from lora_loom.pipelines.family import Family
     from lora_loom.pipelines.plan import FusionPlan
     from lora_loom.pipelines.runtime.denoiser import PlanRun
 
@@ -142,7 +143,7 @@ def generate_batch(pipe: Any, requests: Sequence[GenerationRequest], adapters: M
     plan = create(first.method, first.settings).plan(first.adapters, first.num_inference_steps)
     call = _call_of(pipe, first) | {"prompt": [request.prompt for request in requests]}
     negative = [request.negative_prompt for request in requests]
-    if any(negative):  # a pipeline may take none at all for something else than an empty one, as SDXL does
+    if any(negative):  # a pipeline may take none at all for something else than an empty one, as some do
         if not all(negative):
             raise RequestError("a batch has a negative prompt for some of its pictures", expected="for all or for none")
         call["negative_prompt"] = negative
@@ -176,31 +177,30 @@ def _call_of(pipe: Any, request: GenerationRequest) -> dict[str, Any]:
 
     Raises RequestError for a size or prompt that the base cannot take, or a mask of other proportions than the picture.
     """
-    slot = denoiser_of(pipe)
-    multiple = pipe.vae_scale_factor * 2 if slot.attribute == "transformer" else max(pipe.vae_scale_factor, 8)
+    family = denoiser_of(pipe).family
     call: dict[str, Any] = {
         "prompt": request.prompt,
         "num_inference_steps": request.num_inference_steps,
         "guidance_scale": request.guidance_scale,
-        **_size_of(pipe, request, multiple),
+        **_size_of(pipe, request, family),
     }
     for choice in request.adapters:
         if choice.region is not None:
             check_proportions(choice.region, call["width"], call["height"])
-    if slot.timestep_scale == 1.0:
+    if family.guidance.negative_prompt:
         call["negative_prompt"] = request.negative_prompt or None
     elif request.negative_prompt:
         raise RequestError(
-            "this base is distilled from guidance and reads no negative prompt",
+            f"a {family.title} base draws without classifier-free guidance and reads no negative prompt",
             found=repr(request.negative_prompt[:80]),
             remedy="Leave the negative prompt empty.",
         )
     return call
 
 
-def _size_of(pipe: Any, request: GenerationRequest, multiple: int) -> dict[str, int]:
-    own: Any = getattr(pipe, "default_sample_size", None) or denoiser_of(pipe).called.config.sample_size
-    own_height, own_width = cast("list[int]", own if isinstance(own, list | tuple) else [own, own])
+def _size_of(pipe: Any, request: GenerationRequest, family: Family) -> dict[str, int]:
+    own_height, own_width = own_latents(pipe)
+    multiple = family.sizes.multiple(pipe.vae_scale_factor)
     size: dict[str, int] = {}
     for name, latents in (("width", own_width), ("height", own_height)):
         side: int = getattr(request, name) or latents * pipe.vae_scale_factor
@@ -217,7 +217,7 @@ def _size_of(pipe: Any, request: GenerationRequest, multiple: int) -> dict[str, 
 
 
 def _spatial(pipe: Any, latents: Tensor, call: Mapping[str, Any]) -> Tensor:
-    """Latents as [b c h w]: FLUX carries them as a row of 2 x 2 patches, [b (h w) (c 4)]."""
+    """Latents as [b c h w]: some pipelines carry them as a row of 2 x 2 patches, [b (h w) (c 4)]."""
     if latents.ndim == 4:
         return latents
     return pipe._unpack_latents(latents, call["height"], call["width"], pipe.vae_scale_factor)

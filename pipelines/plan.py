@@ -51,8 +51,9 @@ class Predictions:
     """What the passes of one call of the denoiser predicted, and where and for whom.
 
     `noise_preds` [n b ...] belong to `passes`, `weights` [n] are theirs. With `halves` 2 the batch holds the
-    unconditional half of guidance and then the conditional one; `conditional` is False in a further call of the same
-    step, as FLUX makes for a negative prompt. `grid` (rows, columns) is the layout of predictions that come as tokens
+    unconditional half of guidance and then the conditional one, or with `conditional_first` the other way round;
+    `conditional` is False in a further call of the same
+    step, as some pipelines make for a negative prompt. `grid` (rows, columns) is the layout of predictions that come as tokens
     [n b (h w) c], None for [n b c h w]. `memory` is kept from call to call and empty when a run begins.
     """
 
@@ -61,6 +62,7 @@ class Predictions:
     passes: Sequence[Pass]
     state: StepState
     halves: int = 1
+    conditional_first: bool = False
     conditional: bool = True
     grid: tuple[int, int] | None = None
     memory: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -69,7 +71,9 @@ class Predictions:
     def deciding(self) -> slice:
         """The rows of the batch that decide: the conditional half where it holds both."""
         half = self.noise_preds.shape[1] // 2
-        return slice(half, None) if self.halves == 2 else slice(None)
+        if self.halves != 2:
+            return slice(None)
+        return slice(None, half) if self.conditional_first else slice(half, None)
 
 
 @dataclass(frozen=True)

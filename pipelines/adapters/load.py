@@ -21,13 +21,12 @@ from lora_loom.pipelines.adapters.safetensors_file import SafetensorsFile, read,
 from lora_loom.pipelines.adapters.scales import peft_scales
 from lora_loom.pipelines.adapters.target import BaseTarget as BaseTarget
 from lora_loom.pipelines.errors import AdapterMatchError
+from lora_loom.pipelines.families import family_named, titles
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _DORA_REMEDY = "Without its magnitudes it would act as another LoRA than the one trained: ask for the whole file"
-# The layers that take the picture in: a control LoRA wants them wider, which would change the base itself.
-_INPUT_LAYERS = ("x_embedder", "conv_in", "pos_embed.proj")
 
 
 @dataclass(frozen=True)
@@ -138,8 +137,17 @@ def _check_match(found: _Understood, target: BaseTarget) -> None:
             found=f"none for {len(found.examined.dora)} modules: {display_names(found.examined.dora)}",
             remedy=_DORA_REMEDY,
         )
+    made_for = family_named(found.family.name)
+    if made_for is not None and not made_for.runs:
+        raise AdapterMatchError(
+            f"{shown} is for {made_for.title}, which Loom does not run",
+            path=file.path,
+            expected=f"a LoRA for a base of {titles()}",
+            found=f"one for {made_for.title} ({found.family.why})",
+            remedy=f"Choose a LoRA for {_named(target.family)}",
+        )
     wrong = [each for part in receipt.components.values() for each in part.wrong_shape]
-    widened = next((each for each in wrong if _widens_input(each)), None)
+    widened = next((each for each in wrong if _widens_input(each, target)), None)
     if widened is not None:
         raise AdapterMatchError(
             f"{shown} wants to widen the input of the base, as a control LoRA does",
@@ -181,15 +189,15 @@ def _finding(found: _Understood, wrong: list[WrongShape]) -> str:
 
 def _remedy(found: _Understood, target: BaseTarget) -> str:
     if found.family.name in ("unknown", target.family):
-        return "Choose the base model that this LoRA was trained on"
+        return f"Choose the base model that this LoRA was trained on; Loom runs {titles()}"
     return f"Choose a {found.family.name} base model for this LoRA, or a LoRA for {_named(target.family)}"
 
 
-def _widens_input(wrong: WrongShape) -> bool:
+def _widens_input(wrong: WrongShape, target: BaseTarget) -> bool:
+    """Whether a layer that takes the picture in would be wider, as a control LoRA wants it: that changes the base."""
+    inputs = target.kind.inputs if target.kind else ()
     same_rows = wrong.file_shape[0] == wrong.base_shape[0]
-    return (
-        wrong.path in _INPUT_LAYERS and same_rows and math.prod(wrong.file_shape[1:]) > math.prod(wrong.base_shape[1:])
-    )
+    return wrong.path in inputs and same_rows and math.prod(wrong.file_shape[1:]) > math.prod(wrong.base_shape[1:])
 
 
 def _named(family: str) -> str:

@@ -17,31 +17,15 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from lora_loom.pipelines.adapters.base_family import Family
 from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors
 from lora_loom.pipelines.adapters.scales import HEADER_KEY
 from lora_loom.pipelines.atomic_file import atomic_file
+from lora_loom.pipelines.families import family_named
+from lora_loom.pipelines.family import Family, FileLayout
 
 Layout = Literal["peft", "kohya"]
 
 MODELSPEC_VERSION = "1.0.1"
-_ARCHITECTURES: dict[str, str] = {
-    "sd15": "stable-diffusion-v1",
-    "sd2": "stable-diffusion-v2-512",
-    "sdxl": "stable-diffusion-xl-v1-base",
-    "sd3": "stable-diffusion-3-medium",
-    "flux": "flux-1-dev",
-    "pocket": "loom-pocket",
-}
-_KOHYA_VERSIONS: dict[str, str] = {
-    "sd15": "sd_v1",
-    "sd2": "sd_v2",
-    "sdxl": "sdxl_base_v1-0",
-    "sd3": "sd3",
-    "flux": "flux1",
-    "pocket": "loom-pocket",
-}
-_TRANSFORMERS: tuple[Family, ...] = ("sd3", "flux")
 
 
 def save_adapter(
@@ -70,13 +54,13 @@ def save_adapter(
 
 def standard_metadata(adapter: Adapter, layout: Layout = "peft") -> dict[str, str]:
     """The header of every file: kohya's `ss_*`, ModelSpec's fields, and for `peft` those of diffusers' LoraConfig."""
-    family = _target_family(adapter)
+    says = _file_layout(adapter)
     ranks = Counter(factors.rank for component in adapter.components.values() for factors in component.values())
     rank = str(ranks.most_common(1)[0][0]) if len(ranks) == 1 else "Dynamic"
     fields = {
         "format": "pt",
-        "ss_v2": str(family == "sd2"),
-        "ss_base_model_version": _KOHYA_VERSIONS.get(family, "unknown"),
+        "ss_v2": str(says.v2),
+        "ss_base_model_version": says.version,
         "ss_network_module": "networks.lora",
         "ss_network_dim": rank,
         "ss_network_alpha": rank,
@@ -85,8 +69,8 @@ def standard_metadata(adapter: Adapter, layout: Layout = "peft") -> dict[str, st
         "modelspec.implementation": "diffusers",
         "modelspec.title": adapter.name,
     }
-    if family in _ARCHITECTURES:
-        fields["modelspec.architecture"] = f"{_ARCHITECTURES[family]}/lora"
+    if says.architecture:
+        fields["modelspec.architecture"] = f"{says.architecture}/lora"
     if layout == "peft":
         configs = {
             f"{_prefix(adapter, component)}.{field}": value
@@ -140,22 +124,25 @@ def _file_path(component: str, path: str) -> str:
 
 
 def _prefix(adapter: Adapter, component: str) -> str:
-    if component != "denoiser":
-        return component
-    return "transformer" if _target_family(adapter) in _TRANSFORMERS else "unet"
+    return component if component != "denoiser" else _file_layout(adapter).peft
 
 
 def _kohya_prefix(adapter: Adapter, component: str) -> str:
     if component == "denoiser":
-        return "lora_transformer" if _target_family(adapter) in _TRANSFORMERS else "lora_unet"
-    if component == "text_encoder":
-        return "lora_te1" if _target_family(adapter) in ("sdxl", *_TRANSFORMERS) else "lora_te"
-    is_t5 = any("SelfAttention" in path or "DenseReluDense" in path for path in adapter.text_encoders[component])
-    return "lora_te3" if is_t5 else f"lora_te{component.removeprefix('text_encoder_')}"
+        return _file_layout(adapter).kohya
+    family = _target_family(adapter)
+    named = (each.kohya for each in (family.text_encoders if family else ()) if each.component == component)
+    number = component.removeprefix("text_encoder").removeprefix("_")
+    return next((names[0] for names in named if names), f"lora_te{number}")
 
 
-def _target_family(adapter: Adapter) -> str:
-    return adapter.receipt.target_family or adapter.receipt.base_family
+def _file_layout(adapter: Adapter) -> FileLayout:
+    family = _target_family(adapter)
+    return FileLayout(peft="unet") if family is None else family.layout
+
+
+def _target_family(adapter: Adapter) -> Family | None:
+    return family_named(adapter.receipt.target_family or adapter.receipt.base_family)
 
 
 def _with_metadata(blob: bytes, metadata: Mapping[str, str]) -> bytes:

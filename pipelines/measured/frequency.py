@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from lora_loom.pipelines.atomic_file import atomic_file
 from lora_loom.pipelines.errors import BaseModelError, OutputError
@@ -129,7 +129,7 @@ def measure(pipe: Any, adapter: Adapter) -> FrequencyProfile:
             own(
                 adapter.metadata.get("modelspec.trigger_phrase", ""),
                 num_inference_steps=STEPS,
-                guidance_scale=1.0,
+                guidance_scale=_unguided(own),
                 output_type="latent",
                 generator=torch.Generator("cpu").manual_seed(0),
                 **_size(own),
@@ -160,12 +160,17 @@ def _text_to_image(pipe: Any) -> Any:
 
 
 def _size(pipe: Any) -> dict[str, int]:
-    from lora_loom.pipelines.runtime.targets import denoiser_of
+    from lora_loom.pipelines.runtime.targets import own_latents
 
-    own: Any = getattr(pipe, "default_sample_size", None) or denoiser_of(pipe).called.config.sample_size
-    height, width = cast("list[int]", own if isinstance(own, list | tuple) else [own, own])
+    height, width = own_latents(pipe)
     factor: int = pipe.vae_scale_factor
     return {"height": min(height, LARGEST_SIDE) * factor, "width": min(width, LARGEST_SIDE) * factor}
+
+
+def _unguided(pipe: Any) -> float:
+    from lora_loom.pipelines.runtime.targets import denoiser_of
+
+    return denoiser_of(pipe).family.guidance.off
 
 
 def _key(pipe: Any, adapter: Adapter) -> str:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lora_loom.pipelines.predictions.arbitration import Arbitration
-from lora_loom.pipelines.runtime.controls import layout_of
+from lora_loom.pipelines.runtime.controls import Layout, layout_of
 from lora_loom.pipelines.runtime.rules import LayerRule, LayerSite
 
 
@@ -29,12 +29,12 @@ class ArbitratedLayers(LayerRule):
         layout = layout_of(site, h) if site.state is not None and len(site.names) > 1 else None
         if layout is None:
             return h.new_ones(())
-        placed, text = _placed(site, site.gated(h), layout)
+        placed = _placed(site, site.gated(h), layout)
         energies: list[Tensor] = []
         for its, gram in zip(site.slices, self._gram(site), strict=True):
             own = placed[..., its].float()
             energies.append(((own @ gram) * own).sum(dim=-1))  # [(n b) rows columns]
-        return _spread(site, self._arbitration.speaking(torch.stack(energies)), text)
+        return _spread(site, self._arbitration.speaking(torch.stack(energies)), layout)
 
     def _gram(self, site: LayerSite) -> tuple[Tensor, ...]:
         if site not in self._grams:
@@ -64,28 +64,27 @@ class RegionedLayers(LayerRule):
         layout = layout_of(site, h) if site.state is not None and maps is not None else None
         if maps is None or layout is None or len(h) != maps.shape[1]:
             return h.new_ones(())
-        rows, columns, text = layout
         key = (site.names, site.kind, tuple(site.update.ranks), layout)
         if key not in self._fitted:
             everywhere = torch.ones_like(maps[0])  # of an adapter that is exempt
             own = [maps[self._names.index(name)] if name in self._names else everywhere for name in site.names]
-            fitted = F.interpolate(torch.stack(own), size=(rows, columns), mode="bilinear", antialias=True)
-            self._fitted[key] = _spread(site, fitted, text)
+            fitted = F.interpolate(torch.stack(own), size=layout[:2], mode="bilinear", antialias=True)
+            self._fitted[key] = _spread(site, fitted, layout)
         return self._fitted[key]
 
 
-def _placed(site: LayerSite, h: Tensor, layout: tuple[int, int, int]) -> tuple[Tensor, int]:
-    """h with the picture's places and ranks last, [(n b) rows columns R], and the text tokens before it."""
-    rows, columns, text = layout
+def _placed(site: LayerSite, h: Tensor, layout: Layout) -> Tensor:
+    """h with the picture's places and ranks last, [(n b) rows columns R], without the text tokens beside it."""
     if site.kind == "conv":
-        return h.permute(0, 2, 3, 1), 0
-    return h[:, text:].reshape(len(h), rows, columns, -1), text
+        return h.permute(0, 2, 3, 1)
+    placed = h[:, layout.before : h.shape[1] - layout.after]
+    return placed.reshape(len(h), layout.rows, layout.columns, -1)
 
 
-def _spread(site: LayerSite, shares: Tensor, text: int) -> Tensor:
-    """Shares [names b rows columns] for every rank: [b R rows columns], or [b (text + rows columns) R], text at 1."""
+def _spread(site: LayerSite, shares: Tensor, layout: Layout) -> Tensor:
+    """Shares [names b rows columns] for every rank: [b R rows columns], or [b (rows columns + text) R], text at 1."""
     each = [share.expand(rank, *share.shape) for share, rank in zip(shares, site.update.ranks, strict=True)]
     every = torch.cat(each).transpose(0, 1)  # [b R rows columns]
     if site.kind == "conv":
         return every
-    return F.pad(every.flatten(2).transpose(1, 2), (0, 0, text, 0), value=1.0)
+    return F.pad(every.flatten(2).transpose(1, 2), (0, 0, layout.before, layout.after), value=1.0)

@@ -23,6 +23,7 @@ from lora_loom.pipelines.runtime.update import PlacedFactors, Update
 
 if TYPE_CHECKING:
     from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors
+    from lora_loom.pipelines.family import Family
     from lora_loom.pipelines.request import AdapterChoice
     from lora_loom.pipelines.step_state import StepState
 
@@ -37,8 +38,9 @@ class ModelBank:
     at another stack, writing gates is one small tensor; nothing walks the module tree after construction.
     """
 
-    def __init__(self, model: nn.Module, device: torch.device) -> None:
+    def __init__(self, model: nn.Module, device: torch.device, family: Family | None = None) -> None:
         self.model = model
+        self.family = family
         self.device = device
         self.dtype = _dtype_of(model)
         self._modules: dict[str, nn.Module] = dict(cast("Any", model).named_modules())
@@ -50,7 +52,7 @@ class ModelBank:
         self._blocks: dict[str, Mapping[str, float]] = {}  # of the run's adapters
         self._factors: dict[Stack, Tensor] = {}  # of the run's stacks
         self._rule: Any = None  # the run's LayerRule
-        self._run = RunState()
+        self._run = RunState(family=family)
         self._fixed: tuple[str, ...] | None = None  # the set of a run in a compiled model
         self._graphed: tuple[str, ...] = ()  # the set that the last compiled graph was made for
 
@@ -205,7 +207,7 @@ class ModelBank:
 
     @cached_property
     def _groups(self) -> BlockGroups:
-        return BlockGroups(self.model)
+        return BlockGroups(self.model, self.family)
 
     def _sites_of(self, stack: Stack) -> dict[LowRankLayer, LayerSite]:
         if stack not in self._sites:
@@ -288,7 +290,8 @@ class AdapterBank:
         """Start with empty banks on the models that this pipeline has now."""
         device: torch.device = pipe._execution_device
         self.adapters.clear()
-        self.denoiser = ModelBank(denoiser_of(pipe).model, device)
+        slot = denoiser_of(pipe)
+        self.denoiser = ModelBank(slot.model, device, slot.family)
         self.text_encoders = {name: ModelBank(model, device) for name, model in text_encoders_of(pipe).items()}
 
     def _encoder_models(self) -> dict[str, nn.Module]:

@@ -1,11 +1,8 @@
 """Named groups of a denoiser's layers, so that one adapter can act more in some of them than in others.
 
-Every layer is in one of three roles. For a UNet: `structure` is the way down and the middle, `identity` the first half
-of the way up, `style` the rest, as coarse layers decide shape and fine ones appearance (P+, arXiv:2303.09522). In SDXL
-up_blocks.0.attentions.0 carries content and up_blocks.0.attentions.1 style (B-LoRA, arXiv:2403.14572, section 4;
-InstantStyle, arXiv:2404.02733, adds layout in down_blocks.2.attentions.1), so the latter joins `style`. For
-transformers, where meaning forms in earlier blocks and detail in later ones (arXiv:2601.02211, on FLUX and SD3.5), the
-roles are thirds of the depth; for FLUX, thirds of the double and then the single blocks together.
+Every layer is in one of three roles: `structure`, `identity` and `style`; the family says which. For transformers,
+where meaning forms in earlier blocks and detail in later ones (arXiv:2601.02211, on FLUX and SD3.5), they are thirds of
+the depth; `builds` says what they are in a U-Net.
 
 Across the roles there are positions (`down`, `mid`, `up`; `double`, `single`) and kinds of layer (`self_attention`,
 `cross_attention`, `feed_forward`, `convolution`; `attention`, `text_stream`, `modulation`), and any module path names
@@ -17,31 +14,36 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
 
 from lora_loom.pipelines.errors import RequestError
+from lora_loom.pipelines.families import refused
+from lora_loom.pipelines.family import ROLES as ROLES
+from lora_loom.pipelines.family import Family
+from lora_loom.pipelines.runtime.targets import family_of_model
 
 if TYPE_CHECKING:
     from lora_loom.pipelines.adapters.factors import Adapter
     from lora_loom.pipelines.request import AdapterChoice
 
-ROLES = ("structure", "identity", "style")
 TEXT = "text"
-_Has = Callable[[str], bool]
 
 
 class BlockGroups:
-    """The groups of one denoiser."""
+    """The groups of one denoiser, of the `family` that is given or else of its own."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, family: Family | None = None) -> None:
+        family = family or family_of_model(model)
+        if family is None or family.blocks.roles is None:
+            raise refused("this denoiser", model.__class__.__name__, () if family is None else (family,))
         self._paths: list[str] = [path for path, _ in cast("Any", model).named_modules() if path]
-        self._of_role = _unet_roles(model) if hasattr(model, "down_blocks") else _transformer_roles(model)
-        self._kinds: Mapping[str, _Has] = _UNET_KINDS if hasattr(model, "down_blocks") else _TRANSFORMER_KINDS
-        self.names = (*ROLES, *(name for name, holds in self._kinds.items() if any(map(holds, self._paths))), TEXT)
+        self._of_role = family.blocks.roles(model)
+        self._kinds = {name: re.compile(pattern) for name, pattern in family.blocks.groups.items()}
+        self.names = (*ROLES, *(name for name, its in self._kinds.items() if any(map(its.search, self._paths))), TEXT)
 
     def role(self, path: str) -> str:
         """Which of structure, identity and style the layer is in."""
@@ -49,7 +51,7 @@ class BlockGroups:
 
     def groups(self, path: str) -> tuple[str, ...]:
         """All named groups that hold the layer at a module path."""
-        return (self.role(path), *(name for name, holds in self._kinds.items() if holds(path)))
+        return (self.role(path), *(name for name, its in self._kinds.items() if its.search(path)))
 
     def factor(self, blocks: Mapping[str, float], path: str) -> float:
         """The product of the factors of all groups in `blocks` that hold the layer."""
@@ -100,53 +102,3 @@ def scaled_by_blocks(
             sha256=hashlib.sha256(f"{adapter.sha256} {sorted(its.items())}".encode()).hexdigest(),
         )
     return scaled
-
-
-def _unet_roles(model: Any) -> Callable[[str], str]:
-    coarse = len(model.up_blocks) // 2
-    of_sdxl = len(model.up_blocks) == 3 and model.config.get("addition_embed_type") == "text_time"
-
-    def role(path: str) -> str:
-        if of_sdxl and path.startswith("up_blocks.0.attentions.1."):
-            return "style"
-        if found := re.match(r"up_blocks\.(\d+)\.", path):
-            return "identity" if int(found[1]) < coarse else "style"
-        return "style" if path == "conv_out" else "structure"
-
-    return role
-
-
-def _transformer_roles(model: Any) -> Callable[[str], str]:
-    double, single = (len(getattr(model, name, ())) for name in ("transformer_blocks", "single_transformer_blocks"))
-
-    def role(path: str) -> str:
-        if found := re.match(r"(single_)?transformer_blocks\.(\d+)\.", path):
-            index = int(found[2]) + (double if found[1] else 0)
-            return ROLES[3 * index // (double + single)]
-        return "style" if path in ("proj_out", "norm_out.linear") else "structure"
-
-    return role
-
-
-def _under(pattern: str) -> _Has:
-    return lambda path: re.search(pattern, path) is not None
-
-
-_UNET_KINDS: Mapping[str, _Has] = {
-    "down": _under(r"^(down_blocks|conv_in)(\.|$)"),
-    "mid": _under(r"^mid_block\."),
-    "up": _under(r"^(up_blocks|conv_out)(\.|$)"),
-    "self_attention": _under(r"\.attn1\."),
-    "cross_attention": _under(r"\.attn2\."),
-    "feed_forward": _under(r"\.ff\."),
-    "convolution": _under(r"^conv_(in|out)$|\.conv\w*$"),
-}
-TEXT_STREAM = r"\.(add_[qkv]_proj|to_add_out|ff_context|norm1_context)(\.|$)|^context_embedder$"
-_TRANSFORMER_KINDS: Mapping[str, _Has] = {
-    "double": _under(r"^transformer_blocks\."),
-    "single": _under(r"^single_transformer_blocks\."),
-    "attention": _under(r"\.attn2?\."),
-    "feed_forward": _under(r"\.(ff|ff_context)\.|\.proj_mlp$|^single_transformer_blocks\.\d+\.proj_out$"),
-    "text_stream": _under(TEXT_STREAM),
-    "modulation": _under(r"\.norm\w*\.linear$|^norm_out\.linear$"),
-}

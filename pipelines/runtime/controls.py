@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from lora_loom.pipelines.runtime.block_groups import TEXT_STREAM
+from lora_loom.pipelines.family import Blocks
 from lora_loom.pipelines.runtime.masks import check_proportions, mask_at
 from lora_loom.pipelines.runtime.rules import LayerRule, LayerSite
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from lora_loom.pipelines.control import Region
     from lora_loom.pipelines.request import AdapterChoice
 
-TEXT_OF_UNET = r"^(down|mid|up)_block.*\.attn2\.to_[kv]$"
-_OF_TEXT = re.compile(f"{TEXT_STREAM}|{TEXT_OF_UNET}")
 _HALVINGS = (1, 2, 4, 8, 16, 32, 64)  # how coarse the layers of a denoiser may be against its sample
 
 
@@ -35,6 +33,15 @@ def masked_region(choice: AdapterChoice) -> Region | None:
     """The region that the adapter's update is masked by; one with a prompt has passes of its own instead."""
     region = choice.region
     return None if region is None or region.prompt else region
+
+
+class Layout(NamedTuple):
+    """Rows and columns of the picture in a layer's tokens or pixels, and the tokens before and behind it."""
+
+    rows: int
+    columns: int
+    before: int = 0
+    after: int = 0
 
 
 class ControlledRule(LayerRule):
@@ -75,22 +82,21 @@ class ControlledRule(LayerRule):
             self._masks[key] = self._new_mask(site, h, layout, regions).to(h)
         return self._masks[key]
 
-    def _new_mask(
-        self, site: LayerSite, h: Tensor, layout: tuple[int, int, int] | None, regions: list[Region | None]
-    ) -> Tensor:
+    def _new_mask(self, site: LayerSite, h: Tensor, layout: Layout | None, regions: list[Region | None]) -> Tensor:
         if layout is None:
             return site.spread(self._by_adapter(site, [_everywhere(region) for region in regions])[None], h[:1])
-        rows, columns, before = layout
+        rows, columns, before, after = layout
         shares: list[Tensor] = []
         for region in regions:
             if region is not None:
                 height, width = _sizes(site)[0]
                 check_proportions(region, width, height)
             place = torch.ones(rows, columns) if region is None else mask_at(region, rows, columns)
-            shares.append(torch.cat([torch.full((before,), _everywhere(region)), place.flatten()]))
+            text = [torch.full((tokens,), _everywhere(region)) for tokens in (before, after)]
+            shares.append(torch.cat([text[0], place.flatten(), text[1]]))
         mask = torch.stack(shares).repeat_interleave(
             torch.tensor(site.update.ranks), dim=0
-        )  # [R (before + rows columns)]
+        )  # [R (before + rows columns + after)]
         return mask.view(1, -1, rows, columns) if site.kind == "conv" else mask.t()[None]
 
     def _by_adapter(self, site: LayerSite, values: list[float]) -> Tensor:
@@ -102,20 +108,21 @@ def _everywhere(region: Region | None) -> float:
     return 1.0 if region is None else region.everywhere * region.peak
 
 
-def layout_of(site: LayerSite, h: Tensor) -> tuple[int, int, int] | None:
-    """Rows and columns of the picture in the tokens or pixels of a layer, and how many text tokens stand before them.
-
-    None for a layer whose outputs have no place in the picture.
-    """
+def layout_of(site: LayerSite, h: Tensor) -> Layout | None:
+    """How the picture lies in the tokens or pixels of a layer; None for one whose outputs have no place in it."""
     if site.kind == "conv":
-        return h.shape[2], h.shape[3], 0
+        return Layout(h.shape[2], h.shape[3])
+    blocks = site.run.family.blocks if site.run.family else Blocks()
     sizes = _sizes(site)
-    if h.ndim != 3 or _OF_TEXT.search(site.path):
+    if h.ndim != 3 or (blocks.text and re.search(blocks.text, site.path)):
         return None
     tokens = h.shape[1]
-    if site.path.startswith("single_transformer_blocks.") and tokens > sizes[0][0] * sizes[0][1]:
-        return *sizes[0], tokens - sizes[0][0] * sizes[0][1]  # FLUX puts the text in front of the picture
-    return next(((rows, columns, 0) for rows, columns in sizes if rows * columns == tokens), None)
+    stands = blocks.joined.get(site.path.partition(".")[0])
+    rows, columns = (-(-side // blocks.patch) for side in sizes[0])
+    beside = tokens - rows * columns
+    if stands is not None and beside >= 0:
+        return Layout(rows, columns, beside, 0) if stands == "before" else Layout(rows, columns, 0, beside)
+    return next((Layout(rows, columns) for rows, columns in sizes if rows * columns == tokens), None)
 
 
 def _sizes(site: LayerSite) -> list[tuple[int, int]]:

@@ -90,7 +90,7 @@ class PlanRun:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         call = DenoiserCall.of(self._slot, dict(zip(self._parameters, args, strict=False)) | kwargs)
         self._follow(call)
-        state = self._clock.state(call.timestep, call.sample)
+        state = self._clock.state(call.time, call.sample, self._slot.family.call.unit)
         self._bank.at(state, self._grid)
         passes = self._plan.schedule(state)
         output, noise_preds = self._predict(passes, call)
@@ -100,7 +100,8 @@ class PlanRun:
             weights=self._weights_of(passes, noise_preds),
             passes=passes,
             state=state,
-            halves=2 if self._guided() and call.batch % 2 == 0 else 1,
+            halves=2 if self._both_halves(call) else 1,
+            conditional_first=self._slot.family.guidance.halves == "positive first",
             conditional=self._branch == 0,
             grid=self._grid,
             memory=self._memory,
@@ -108,7 +109,7 @@ class PlanRun:
         combined = self._plan.combine(predictions)
         if self._meter is not None:
             self._meter.observe(predictions, combined, self._plan.combine, self._prober(call, predictions))
-        return _like(output, combined)
+        return call.like(output, combined)
 
     @property
     def influence(self) -> dict[str, Influence]:
@@ -126,8 +127,8 @@ class PlanRun:
             except BaseModelError:  # the pipeline's own encoding cannot be told apart: it stays what it is
                 said = predictions.passes[0].encoded_with
                 inputs = part.for_passes([replace(each, text_gates=said) for each in passes], self._prompts)
-            self._bank.told(inputs.get("encoder_hidden_states"), probing=True)
-            noise_preds: Tensor = self._slot.model(**inputs)[0]
+            self._bank.told(call.states(inputs), probing=True)
+            noise_preds = call.predicted(self._slot.model(**inputs))
             self.passes["probe"] += len(passes)
             return noise_preds.view(len(passes), part.batch, *noise_preds.shape[1:])
 
@@ -150,6 +151,11 @@ class PlanRun:
         self._branch = self._branch + 1 if place == self._place else 0
         self._place = place
 
+    def _both_halves(self, call: DenoiserCall) -> bool:
+        """Whether the batch of this call holds both halves of guidance."""
+        in_one_batch = self._slot.family.guidance.halves != "calls"
+        return in_one_batch and self._guided() and call.batch % 2 == 0
+
     def _predict(self, passes: Sequence[Pass], call: DenoiserCall) -> tuple[Any, Tensor]:
         """An output of the denoiser, for its form, and the predictions of all passes [n b ...]."""
         own = [self._key([each], call) for each in passes]
@@ -162,12 +168,13 @@ class PlanRun:
             if members := [k for k, its in enumerate(kinds) if its == kind]:
                 ran = self._run_in_parts([passes[k] for k in members], call, kind, [own[k] for k in members])
                 outputs += ran
-                parts = torch.cat([each[0] for each in ran]) if len(ran) > 1 else ran[0][0]
+                predicted = [call.predicted(each) for each in ran]
+                parts = torch.cat(predicted) if len(ran) > 1 else predicted[0]
                 found |= dict(zip(members, parts.view(len(members), call.batch, *parts.shape[1:]), strict=True))
         for k, noise_pred in found.items():
             self._deltas.remember(beside[k], noise_pred, found[first[k]])
         if len(outputs) == 1 and len(found) == len(passes):
-            whole: Tensor = outputs[0][0]
+            whole = call.predicted(outputs[0])
             return outputs[0], whole.view(len(passes), call.batch, *whole.shape[1:])  # [n b ...]
         if missing := kinds.count("delta"):
             self.passes["delta"] += missing
@@ -197,7 +204,8 @@ class PlanRun:
     def _run_in_parts(
         self, passes: Sequence[Pass], call: DenoiserCall, kind: str, keys: Sequence[Hashable]
     ) -> list[Any]:
-        at_once = len(passes) if self._max_batch is None else max(self._max_batch // call.batch, 1)
+        uneven = call.form.listed and any(each.region for each in passes)  # prompts of their own have their own lengths
+        at_once = 1 if uneven else len(passes) if self._max_batch is None else max(self._max_batch // call.batch, 1)
         outputs: list[Any] = []
         done = 0
         while done < len(passes):
@@ -223,7 +231,7 @@ class PlanRun:
     def _run(self, passes: Sequence[Pass], call: DenoiserCall) -> Any:
         self._bank.activate([each.gates for each in passes])
         inputs = call.for_passes(passes, self._prompts)
-        self._bank.told(inputs.get("encoder_hidden_states"))
+        self._bank.told(call.states(inputs))
         # what changes from step to step would be compiled anew each time
         called = self._slot.called if self._features is None else self._slot.model
         return called(**inputs)
@@ -238,7 +246,7 @@ class PlanRun:
 class StandIn:
     """What a pipeline holds in its denoiser's place: the real one in everything but the call, its type included."""
 
-    __slots__ = ("_answer", "_real")
+    __slots__ = ("__weakref__", "_answer", "_real")
 
     def __init__(self, real: Any, answer: Callable[..., Any]) -> None:
         object.__setattr__(self, "_real", real)
@@ -260,8 +268,3 @@ class StandIn:
     def __class__(self) -> type[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         real: object = object.__getattribute__(self, "_real")
         return type(real)
-
-
-def _like(output: Any, prediction: Tensor) -> Any:
-    """The prediction in the form the denoiser answered in: a tuple, or a diffusers output of one field."""
-    return (prediction,) if isinstance(output, tuple) else type(output)(sample=prediction)

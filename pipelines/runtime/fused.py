@@ -16,7 +16,7 @@ from lora_loom.pipelines.runtime.denoiser import PlanRun, StandIn
 from lora_loom.pipelines.runtime.influence import InfluenceMeter, text_gates_without
 from lora_loom.pipelines.runtime.prompts import PromptEncodings
 from lora_loom.pipelines.runtime.steps import StepClock
-from lora_loom.pipelines.runtime.targets import denoiser_of
+from lora_loom.pipelines.runtime.targets import denoiser_of, held_denoiser
 
 if TYPE_CHECKING:
     from lora_loom.pipelines.adapters.factors import Adapter
@@ -98,4 +98,4 @@ def fused(
 
 def is_fused(pipe: Any) -> bool:
     """Whether the pipeline is inside `with fused(...)`."""
-    return type(denoiser_of(pipe).called) is StandIn
+    return type(held_denoiser(pipe)[1]) is StandIn

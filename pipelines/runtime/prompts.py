@@ -82,13 +82,7 @@ class PromptEncodings:
     def for_pass(self, embeds: Tensor, gates: Gates, region: int = 0) -> Tensor:
         """What `embeds` [b ...] of the denoiser's call is when the prompt of a region is encoded with `gates`."""
         self._read = True
-        wanted = region, self._effect(gates)
-        if wanted not in self._wanted:
-            raise BaseModelError(
-                "a pass asks for an encoding of the prompt that its plan did not announce",
-                expected="text gates that are among the text_passes of the plan, or of the pass's region",
-                found=str(dict(gates)),
-            )
+        wanted = self._announced(region, gates)
         index = list(self._wanted).index(wanted)
         if index == 0 or not self._encoded:
             return embeds
@@ -96,6 +90,43 @@ class PromptEncodings:
         if kept is None:  # the tensor is kept beside its answer, so that its id stays its own
             kept = self._swapped[id(embeds), wanted] = embeds, self._swap(embeds, index)
         return kept[1]
+
+    def one_for_pass(self, states: Tensor, gates: Gates, region: int = 0) -> Tensor:
+        """The same for the states [t d] of one sample, where the pipeline hands on one tensor for each."""
+        self._read = True
+        index = list(self._wanted).index(self._announced(region, gates))
+        if index == 0 or not self._encoded:
+            return states
+        for first, other in ((call[0], call[index]) for call in self._encoded):
+            for mine, theirs in zip(first, other, strict=True):
+                if mine.data_ptr() == states.data_ptr() and mine.shape == states.shape:
+                    return theirs.to(states)
+        raise _changed()
+
+    def mask_for_pass(self, mask: Tensor, states: Tensor, after: int, region: int) -> Tensor:
+        """What an attention mask of [text, picture] is for the prompt of a region.
+
+        The text's part is the tensor that comes so many `after` the states in what `encode_prompt` gave.
+        """
+        index = next((k for k, (its, _) in enumerate(self._wanted) if its == region), 0)
+        if index == 0 or not self._encoded:
+            return mask
+        for first, other in ((call[0], call[index]) for call in self._encoded):
+            for place, mine in enumerate(first):
+                if mine.data_ptr() == states.data_ptr():
+                    text = other[place + after].to(mask)
+                    return torch.cat([text, mask[:, text.shape[1] :]], dim=1)
+        raise _changed()
+
+    def _announced(self, region: int, gates: Gates) -> _Wanted:
+        wanted = region, self._effect(gates)
+        if wanted not in self._wanted:
+            raise BaseModelError(
+                "a pass asks for an encoding of the prompt that its plan did not announce",
+                expected="text gates that are among the text_passes of the plan, or of the pass's region",
+                found=str(dict(gates)),
+            )
+        return wanted
 
     def _said(self, region: int, encode: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Any, Any]:
         """The arguments of `encode_prompt` with the words of a region in place of the run's own prompt.
@@ -122,7 +153,7 @@ class PromptEncodings:
     def _encode(self, gates: Gates, encode: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         for bank in self._banks.values():
             bank.activate([gates])
-        return encode(*args, **kwargs)
+        return encode(*map(_copied, args), **{name: _copied(value) for name, value in kwargs.items()})
 
     def _effect(self, gates: Gates) -> _Effect:
         return tuple(
@@ -137,10 +168,7 @@ class PromptEncodings:
         calls = handed_on or self._encoded  # of two calls that encoded the same words, the very one meant
         rows = [self._counterpart(row, calls, index, negative=place < halves) for place, row in enumerate(embeds)]
         if all(row is None for row in rows):
-            raise BaseModelError(
-                "the pipeline changed its prompt encoding on the way to the denoiser, so no adapter can have its own",
-                remedy="Use a method that encodes the prompt once, such as merge.",
-            )
+            raise _changed()
         return torch.stack([row if swapped is None else swapped for row, swapped in zip(embeds, rows, strict=True)])
 
     def _counterpart(
@@ -166,6 +194,19 @@ class PromptEncodings:
 
 
 def _tensors(encoding: Any) -> list[Tensor]:
-    """The tensors in what `encode_prompt` gave, with a batch and at least one more axis."""
+    """The tensors in what `encode_prompt` gave, with a batch or tokens and at least one more axis."""
     parts = cast("Sequence[Any]", encoding if isinstance(encoding, tuple | list) else (encoding,))
-    return [part for part in parts if isinstance(part, Tensor) and part.ndim > 1]
+    nested = (_tensors(part) if isinstance(part, tuple | list) else [part] for part in parts)
+    return [part for its in nested for part in its if isinstance(part, Tensor) and part.ndim > 1]
+
+
+def _copied(value: Any) -> Any:
+    """A list of its own, as some pipelines write the words of a template into the one they are given."""
+    return list(cast("list[Any]", value)) if isinstance(value, list) else value
+
+
+def _changed() -> BaseModelError:
+    return BaseModelError(
+        "the pipeline changed its prompt encoding on the way to the denoiser, so no adapter can have its own",
+        remedy="Use a method that encodes the prompt once, such as merge.",
+    )

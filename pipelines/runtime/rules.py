@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from lora_loom.pipelines.family import Family
     from lora_loom.pipelines.runtime.layers import LowRankLayer
     from lora_loom.pipelines.runtime.update import Update
     from lora_loom.pipelines.step_state import StepState
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
 class RunState:
     """Where the run stands that a bank is part of; `step` is None while a prompt is encoded.
 
-    `grid` (rows, columns) is the layout of a sample that comes as tokens, None for a picture [b c h w]. `text`
+    `family` is the denoiser's, None for a text encoder. `grid` (rows, columns) is the layout of a sample that comes as tokens, None for a picture [b c h w]. `text`
     [(n b) t d] are the token states that the denoiser is called with, as each of the n passes has them. `probing` says
     that the call is none of the plan's: it only measures what an adapter changed.
     """
 
     step: StepState | None = None
+    family: Family | None = None
     grid: tuple[int, int] | None = None
     text: Tensor | None = None
     probing: bool = False

@@ -13,9 +13,11 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lora_loom.pipelines.errors import BaseModelError
+from lora_loom.pipelines.runtime.targets import family_of_model
 
 Features: TypeAlias = dict[str, Tensor]  # each with the batch in front
 
@@ -35,12 +37,14 @@ class Shallow(ABC):
 def shallow_of(model: nn.Module, branch: int) -> Shallow:
     """The shallow part with `branch` + 1 resnets or blocks, or as many as there are.
 
-    Raises BaseModelError for a model that is neither a U-Net of down and up blocks nor a transformer of blocks.
+    Raises BaseModelError for a model of a family whose features cannot be kept, or of a single block.
     """
     parts: Any = model
-    if hasattr(model, "down_blocks") and hasattr(model, "up_blocks"):
+    family = family_of_model(model)
+    if family is not None and family.replay == "depths":
         return ShallowUNet(parts, branch)
-    blocks = [*getattr(model, "transformer_blocks", ()), *getattr(model, "single_transformer_blocks", ())]
+    stacks = family.blocks.stacks if family is not None and family.replay == "blocks" else ()
+    blocks = [block for stack in stacks for block in getattr(model, stack, ())]
     if len(blocks) > 1:
         return ShallowTransformer(blocks, branch)
     raise BaseModelError(
@@ -123,6 +127,8 @@ class ShallowUNet(Shallow):
 
 
 class ShallowTransformer(Shallow):
+    """Blocks that hand on the picture's tokens beside those of the text, or all of them as one row."""
+
     def __init__(self, blocks: list[Any], branch: int) -> None:
         self._anchor = blocks[min(branch, len(blocks) - 2)]
         computed = blocks.index(self._anchor) + 1
@@ -134,7 +140,7 @@ class ShallowTransformer(Shallow):
         def keep(name: str) -> Callable[..., Any]:
             def forward(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
                 output = forward(*args, **kwargs)
-                features[name] = output[1]
+                features[name] = _picture(output)
                 return output
 
             return forward
@@ -148,18 +154,30 @@ class ShallowTransformer(Shallow):
 
         def anchor(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             output = forward(*args, **kwargs)
-            met.append(output[1])
+            met.append(_picture(output))
             return output
 
-        def nothing(forward: Callable[..., Any], **kwargs: Any) -> Any:
-            return kwargs["encoder_hidden_states"], kwargs["hidden_states"]
+        def nothing(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            hidden_states = args[0] if args else kwargs["hidden_states"]
+            if "encoder_hidden_states" in kwargs:
+                return kwargs["encoder_hidden_states"], hidden_states
+            return hidden_states
 
-        def last(forward: Callable[..., Any], **kwargs: Any) -> Any:
+        def last(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             moved = met[-1] - features["anchor"]  # exactly 0 where the shallow part is as it was
-            return kwargs["encoder_hidden_states"], features["last"] + moved
+            kept = features["last"]
+            if moved.shape[1] < kept.shape[1]:  # kept is the text's tokens and then the picture's, moved the latter
+                moved = F.pad(moved, (0, 0, kept.shape[1] - moved.shape[1], 0))
+            whole = kept + moved
+            return (kwargs["encoder_hidden_states"], whole) if "encoder_hidden_states" in kwargs else whole
 
         with standing_in({self._anchor: anchor, **dict.fromkeys(self._between, nothing), self._last: last}):
             yield
+
+
+def _picture(output: Any) -> Tensor:
+    """The tokens of the picture in what a block gives: the second of a pair, else all that there are."""
+    return output[1] if isinstance(output, tuple) else output
 
 
 @contextmanager

@@ -6,11 +6,13 @@ import functools
 import math
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from torch import Tensor
 
 from lora_loom.pipelines.plan import StepState
+
+Unit: TypeAlias = Literal["training", "share", "signal"]
 
 
 class StepClock:
@@ -53,8 +55,9 @@ class StepClock:
         """How often the scheduler has stepped in this run."""
         return self._calls
 
-    def state(self, timestep: float, sample: Tensor) -> StepState:
-        """The state at a timestep in the scheduler's units."""
+    def state(self, time: float, sample: Tensor, unit: Unit = "training") -> StepState:
+        """The state at a time that the denoiser is told in `unit`."""
+        timestep = self.in_training_steps(time, unit)
         order: int = getattr(self.scheduler, "order", 1)
         steps: int | None = getattr(self.scheduler, "num_inference_steps", None)
         return StepState(
@@ -65,14 +68,26 @@ class StepClock:
             sample=sample,
         )
 
+    def in_training_steps(self, time: float, unit: Unit) -> float:
+        """The time as the scheduler tells it, from its own number of training steps."""
+        if unit == "training":
+            return time
+        steps: int = self.scheduler.config.num_train_timesteps
+        return (time if unit == "share" else 1.0 - time) * steps
+
 
 def noise_share(scheduler: Any, timestep: float) -> float:
     """s in [0, 1] such that (1 - s) x_0 + s noise has the signal-to-noise ratio of this timestep.
 
-    With sigma the ratio of noise to signal, s = sigma / (1 + sigma). Flow matching has t = 1000 s; variance-preserving
-    diffusion has sigma = sqrt((1 - alpha_bar) / alpha_bar), linear in between its training timesteps.
+    With sigma the ratio of noise to signal, s = sigma / (1 + sigma). Flow matching has t = s times its training
+    timesteps; variance-preserving diffusion has sigma = sqrt((1 - alpha_bar) / alpha_bar), linear in between its
+    training timesteps; the schedulers of EDM list sigma itself beside timesteps of another kind.
     """
     config = scheduler.config
+    if (config.get("sigma_max") or 0.0) > 1.0:
+        nearest = int((scheduler.timesteps.float() - timestep).abs().argmin())
+        sigma = float(scheduler.sigmas[nearest])
+        return sigma / (1.0 + sigma)
     if not hasattr(scheduler, "alphas_cumprod") or config.get("use_flow_sigmas", False):
         return _unit(timestep / config.num_train_timesteps)
     alphas_cumprod: Tensor = scheduler.alphas_cumprod

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 from torch import nn
 
-from lora_loom.pipelines.errors import BaseModelError
+from lora_loom.pipelines.adapters.target import family_of, layers_of
+from lora_loom.pipelines.families import of_pipeline, refused
+from lora_loom.pipelines.family import Family
+
+_families: WeakKeyDictionary[nn.Module, Family | None] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -15,39 +20,58 @@ class DenoiserSlot:
     """A denoiser as a pipeline holds it.
 
     `attribute` is its name in the pipeline, `called` the object the pipeline calls (a compiled wrapper, maybe), `model`
-    the module itself, `sample` the name of its noisy input. The scheduler's timestep is `timestep_scale` times the
-    denoiser's.
+    the module itself, `family` what is known of its kind.
     """
 
     attribute: str
     called: Any
     model: nn.Module
-    sample: str
-    timestep_scale: float
+    family: Family
 
 
 def denoiser_of(pipe: Any) -> DenoiserSlot:
-    """The UNet or transformer of a pipeline. Raises BaseModelError when it has neither."""
+    """The UNet or transformer of a pipeline. Raises BaseModelError for one of no family that Loom runs."""
+    attribute, called = held_denoiser(pipe)
+    model: nn.Module = getattr(called, "_orig_mod", called)
+    family, found = family_of_model(model), type(pipe).__name__
+    if family is None or not family.runs:
+        known = of_pipeline(found) if family is None else (family,)
+        raise refused("this pipeline", f"{found} with a {model.__class__.__name__}", known)
+    return DenoiserSlot(attribute, called, model, family)
+
+
+def held_denoiser(pipe: Any) -> tuple[str, Any]:
+    """The name and the object that a pipeline calls its denoiser by, of whatever kind."""
     for attribute in ("unet", "transformer"):
         called = getattr(pipe, attribute, None)
         if called is not None:
-            model: nn.Module = getattr(called, "_orig_mod", called)
-            sample = "sample" if attribute == "unet" else "hidden_states"
-            # FLUX takes sigma in [0, 1] and multiplies by the scheduler's 1000 training timesteps itself
-            scale = 1000.0 if type(model).__name__.startswith("Flux") else 1.0
-            return DenoiserSlot(attribute, called, model, sample, scale)
-    raise BaseModelError(
-        "this pipeline has nothing that adapters could act on",
-        expected="a diffusers pipeline with a unet or a transformer",
-        found=type(pipe).__name__,
-    )
+            return attribute, called
+    found = type(pipe).__name__
+    raise refused("this pipeline", f"{found} without a unet or a transformer", of_pipeline(found))
+
+
+def family_of_model(model: nn.Module) -> Family | None:
+    """The family of a denoiser by its class and layers, looked at once; None for one of no family."""
+    if model not in _families:
+        _families[model] = family_of(model, {"denoiser": layers_of(model)})
+    return _families[model]
 
 
 def text_encoders_of(pipe: Any) -> dict[str, nn.Module]:
-    """The text encoders a pipeline has, by their names in it."""
-    names = ("text_encoder", "text_encoder_2", "text_encoder_3")
+    """The text encoders that a pipeline of this family has, by their names in it."""
+    names = [each.component for each in denoiser_of(pipe).family.text_encoders]
     found = {name: getattr(pipe, name, None) for name in names}
     return {name: getattr(model, "_orig_mod", model) for name, model in found.items() if isinstance(model, nn.Module)}
+
+
+def own_latents(pipe: Any) -> tuple[int, int]:
+    """Rows and columns of latents that the pipeline draws unless told otherwise."""
+    slot = denoiser_of(pipe)
+    own: Any = getattr(pipe, "default_sample_size", None) or getattr(slot.model.config, "sample_size", None)
+    if own is None:
+        own = slot.family.sizes.trained[0] // pipe.vae_scale_factor
+    rows, columns = cast("list[int]", own if isinstance(own, list | tuple) else [own, own])
+    return rows, columns
 
 
 def is_compiled(called: Any) -> bool:

@@ -97,7 +97,7 @@ def _run(arguments: argparse.Namespace) -> int:
         single_scenes=arguments.single_scenes,
         shown_sets=arguments.shown_sets,
     )
-    import lora_loom.pipelines.families  # noqa: F401 - once, for all processes
+    from lora_loom.pipelines.families import StableDiffusionFusionPipeline  # noqa: F401 - once, for all processes
 
     machine = runs.Machine(
         device=arguments.device,

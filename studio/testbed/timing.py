@@ -129,7 +129,7 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # asking for a GPU must not open it before the fork
     torch.set_num_threads(1)
-    import lora_loom.pipelines.families  # noqa: F401 - once, for all the children
+    from lora_loom.pipelines.families import StableDiffusionFusionPipeline  # noqa: F401 - once, for all the children
 
     names = arguments.names.split(",")
     print(json.dumps({"mps": shutil.which("nvidia-cuda-mps-control")}), flush=True)

@@ -9,22 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from lora_loom.pipelines.adapters.encoder_names import components_by_prefix
 from lora_loom.pipelines.adapters.file_keys import ParsedKeys, group_modules, split_part
 from lora_loom.pipelines.adapters.places import Place
 from lora_loom.pipelines.adapters.target import BaseTarget
 
 NAME = "kohya"
 
-_COMPONENTS = {
-    "lora_unet_": "denoiser",
-    "lora_transformer_": "denoiser",
-    "lycoris_": "denoiser",
-    "lora_te_": "text_encoder",
-    "lora_te1_": "text_encoder",
-    "lora_te2_": "text_encoder_2",
-    "lora_te3_": "text_encoder_3",
-}
-_PREFIXES = tuple(_COMPONENTS)
+_DENOISERS = ("lora_unet_", "lora_transformer_", "lycoris_")
+_PREFIXES = (*_DENOISERS, *components_by_prefix("kohya", None))
 
 
 def detect(keys: Collection[str]) -> float:
@@ -33,7 +26,7 @@ def detect(keys: Collection[str]) -> float:
 
 
 def parse(keys: Collection[str], target: BaseTarget | None) -> ParsedKeys:
-    t5 = target.t5_component() if target else "text_encoder_3"
+    components = {**dict.fromkeys(_DENOISERS, "denoiser"), **components_by_prefix("kohya", target)}
 
     def locate(key: str) -> tuple[str, str, str] | None:
         split = split_part(key)
@@ -42,8 +35,7 @@ def parse(keys: Collection[str], target: BaseTarget | None) -> ParsedKeys:
         prefix = next((prefix for prefix in _PREFIXES if key.startswith(prefix)), None)
         if prefix is None:
             return None
-        component = t5 if prefix == "lora_te3_" else _COMPONENTS[prefix]
-        return component, split[0].removeprefix(prefix), split[1]
+        return components[prefix], split[0].removeprefix(prefix), split[1]
 
     def places(component: str, name: str) -> tuple[Place, ...]:
         return target.find(component, name, underscored=True) if target else ()

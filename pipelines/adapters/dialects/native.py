@@ -8,25 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from lora_loom.pipelines.adapters.encoder_names import components_by_prefix
 from lora_loom.pipelines.adapters.file_keys import ParsedKeys, group_modules, split_part
 from lora_loom.pipelines.adapters.places import Place
 from lora_loom.pipelines.adapters.target import BaseTarget
+from lora_loom.pipelines.families import families
 
 NAME = "native"
 
-_T5 = "t5"
-_COMPONENTS = {
-    "model.diffusion_model.": "denoiser",
-    "diffusion_model.": "denoiser",
-    "text_encoders.clip_l.transformer.": "text_encoder",
-    "text_encoders.clip_g.transformer.": "text_encoder_2",
-    "text_encoders.t5xxl.transformer.": _T5,
-    "clip_l.": "text_encoder",
-    "clip_g.": "text_encoder_2",
-    "t5.": _T5,
-}
-_PREFIXES = tuple(_COMPONENTS)
-_BARE = ("double_blocks.", "single_blocks.", "joint_blocks.", "input_blocks.", "middle_block.", "output_blocks.")
+_DENOISERS = ("model.diffusion_model.", "diffusion_model.")
+_PREFIXES = (*_DENOISERS, *components_by_prefix("native", None))
+_BARE = tuple(dict.fromkeys(start for family in families().values() for start in family.checkpoint))
 
 
 def detect(keys: Collection[str]) -> float:
@@ -36,15 +28,14 @@ def detect(keys: Collection[str]) -> float:
 
 
 def parse(keys: Collection[str], target: BaseTarget | None) -> ParsedKeys:
-    t5 = target.t5_component() if target else "text_encoder_3"
+    components = {**dict.fromkeys(_DENOISERS, "denoiser"), **components_by_prefix("native", target)}
 
     def locate(key: str) -> tuple[str, str, str] | None:
         split = split_part(key)
         if split is None:
             return None
         prefix = next((prefix for prefix in _PREFIXES if key.startswith(prefix)), "")
-        component = _COMPONENTS.get(prefix, "denoiser")
-        return t5 if component == _T5 else component, split[0].removeprefix(prefix), split[1]
+        return components.get(prefix, "denoiser"), split[0].removeprefix(prefix), split[1]
 
     def places(component: str, name: str) -> tuple[Place, ...]:
         return target.find(component, name, underscored=False) if target else ()

@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lora_loom.pipelines.adapters.naming.flux import flux_names
-from lora_loom.pipelines.adapters.naming.mmdit import mmdit_names
-from lora_loom.pipelines.adapters.naming.sgm import sgm_names
 from lora_loom.pipelines.adapters.places import ModuleShape, Place
+from lora_loom.pipelines.family import Naming
 
 Names = dict[str, tuple[Place, ...]]
 
@@ -23,10 +21,16 @@ class NameIndex:
     underscored: Mapping[str, tuple[Place, ...]]
 
 
-def index_names(component: str, modules: Mapping[str, ModuleShape]) -> NameIndex:
-    """The index of one component; an underscored name that two layers share is left out, as it says nothing."""
+def index_names(component: str, modules: Mapping[str, ModuleShape], naming: Naming | None = None) -> NameIndex:
+    """The index of one component, with `naming` for the denoiser's names in the original code.
+
+    An underscored name that two layers share is left out, as it says nothing.
+    """
     own: Names = {path: (Place(path),) for path in modules}
-    foreign = _denoiser_names(modules) if component == "denoiser" else _text_encoder_names(modules)
+    if component == "denoiser":
+        foreign = naming(modules) if naming else {}
+    else:
+        foreign = _text_encoder_names(modules)
     dotted = {**foreign, **own}
     underscored: Names = {}
     ambiguous: set[str] = set()
@@ -35,16 +39,6 @@ def index_names(component: str, modules: Mapping[str, ModuleShape]) -> NameIndex
         if underscored.setdefault(flat, places) != places:
             ambiguous.add(flat)
     return NameIndex(dotted, {name: places for name, places in underscored.items() if name not in ambiguous})
-
-
-def _denoiser_names(modules: Mapping[str, ModuleShape]) -> Names:
-    if "down_blocks.0.resnets.0.conv1" in modules:
-        return sgm_names(modules)
-    if any(path.startswith("single_transformer_blocks.") for path in modules):
-        return flux_names(modules)
-    if any(path.startswith("transformer_blocks.") for path in modules):
-        return mmdit_names(modules)
-    return {}
 
 
 def _text_encoder_names(modules: Mapping[str, ModuleShape]) -> Names:

@@ -85,7 +85,7 @@ def spent(
     """FLOPs of a step in forwards of the base, on average over a run, and the run."""
     plan = registry.create(method, settings).plan([AdapterChoice(name) for name in bare.adapters], steps)
     slot = denoiser_of(bare.pipe)
-    sample: Any = bare.inputs[slot.sample]
+    sample: Any = bare.inputs[slot.family.call.sample]
     with fused(bare.pipe, replace(plan, settle=None), bare.adapters, AdapterBank(bare.pipe)) as run:
         scheduler = bare.pipe.scheduler
         scheduler.set_timesteps(steps)
