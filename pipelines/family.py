@@ -35,9 +35,10 @@ class PipelineNames:
 class Sign:
     """What tells a family in a list of names, a line each: keys of a LoRA file, or `component.path` of a base's layers.
 
-    `names` is found in a line, `along` in another one, and `without` in none. Where `widths` are given, the layer of the first line found takes
-    inputs of one of them. `weight` ranks signs of several families: the heaviest counts, and of equal ones none. One
-    that `yields` is weaker than what a header claims. `why` says it in words; {width} stands for the width found.
+    `names` is found in a line, `along` in another one, and `without` in none. Where `widths` are given, the layer of
+    the first line found takes inputs of one of them. `weight` ranks signs of several families: the heaviest counts, and
+    of equal ones none. One that `yields` is weaker than what a header claims. `why` says it in words; {width} stands
+    for the width found.
     """
 
     names: str
@@ -55,9 +56,9 @@ class Call:
     """How a pipeline calls the denoiser: the names of its arguments, and what they are.
 
     `unit` is how it tells the time: in the scheduler's `training` steps, as the `share` of them that is left, or as the
-    share of `signal`, one less that. `text` are the arguments that come from the prompt, `states` the token states among
-    them, and `mask` the attention mask of [text, picture] that follows `mask_after` tensors behind the states in what
-    `encode_prompt` gives. `unbatched` have no batch in front; `positions` tells the grid of a sample that comes as
+    share of `signal`, one less that. `text` are the arguments that come from the prompt, `states` the token states
+    among them, and `mask` the attention mask of [text, picture] that follows `mask_after` tensors behind the states in
+    what `encode_prompt` gives. `unbatched` have no batch in front; `positions` tells the grid of a sample that comes as
     tokens. With `listed`, sample, states and prediction are lists of one tensor per sample, pictures with an axis for
     their only frame.
     """
@@ -106,10 +107,10 @@ class Blocks:
 
     `stacks` are the module lists in the order in which they run; `around` says that the way up returns to what the way
     down began with. `last` are the layers behind all blocks. `groups` are patterns by name, over which a layer's factor
-    is the product. `text` is found in paths of layers that see text tokens alone; `joined` names the stacks whose tokens
-    are those of the picture and of the text, and where the text stands; in them the picture has a token for every `patch` x
-    `patch` places of the sample. `attention`, `crossing`, `feed_forward` and
-    `text_stream` sort the layers for a forecast.
+    is the product. `text` is found in paths of layers that see text tokens alone; `joined` names the stacks whose
+    tokens are those of the picture and of the text, and where the text stands; in them the picture has a token for
+    every `patch` x `patch` places of the sample. `attention`, `crossing`, `feed_forward` and `text_stream` sort the
+    layers for a forecast.
     """
 
     stacks: tuple[str, ...] = ()
@@ -164,10 +165,11 @@ class Family:
     """One kind of base model. With `runs` off it is only recognised, so that it is refused by its name.
 
     `denoiser` is the class of the network, `base` tells its layers from those of other families with that class.
-    `evidence` and `claims` (a pattern in the header's fields) tell a LoRA file; `build` are the names that files of this
-    family have in common with others. `inputs` are the layers that take the picture in. `single_file` are diffusers'
-    words for a checkpoint, `checkpoint` the beginnings of keys in the original code. `replay` is how features of a full
-    pass are kept: around the depths of a U-Net, or between the first blocks and the last; empty where it cannot be.
+    `evidence` and `claims` (a pattern in the header's fields) tell a LoRA file; `build` are the names that files of
+    this family have in common with others. `inputs` are the layers that take the picture in. `single_file` are
+    diffusers' words for a checkpoint, `checkpoint` the beginnings of keys in the original code. `replay` is how
+    features of a full pass are kept: around the depths of a U-Net, or between the first blocks and the last; empty
+    where it cannot be.
     """
 
     name: str

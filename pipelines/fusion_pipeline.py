@@ -88,6 +88,13 @@ class FusionPipeline(LoraVerbs):
         )
         known = of_pipeline(own)
         drawing = [family for family in known if family.runs and family.pipelines.text == own]
+        if not drawing and any(family.runs for family in known):
+            raise BaseModelError(
+                f"{found_in} draws from more than a prompt, and there is no fusion pipeline of that kind",
+                expected=" or ".join(dict.fromkeys(family.pipelines.text for family in known)),
+                found=diffusers_class,
+                remedy="It runs in `with fused(pipe, plan, adapters)`, though.",
+            )
         if not drawing:
             raise refused(found_in, diffusers_class, known)
         family = fusion_class(drawing[0])

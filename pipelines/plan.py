@@ -52,9 +52,9 @@ class Predictions:
 
     `noise_preds` [n b ...] belong to `passes`, `weights` [n] are theirs. With `halves` 2 the batch holds the
     unconditional half of guidance and then the conditional one, or with `conditional_first` the other way round;
-    `conditional` is False in a further call of the same
-    step, as some pipelines make for a negative prompt. `grid` (rows, columns) is the layout of predictions that come as tokens
-    [n b (h w) c], None for [n b c h w]. `memory` is kept from call to call and empty when a run begins.
+    `conditional` is False in a further call of the same step, as some pipelines make for a negative prompt. `grid`
+    (rows, columns) is the layout of predictions that come as tokens [n b (h w) c], None for [n b c h w]. `memory` is
+    kept from call to call and empty when a run begins.
     """
 
     noise_preds: Tensor

@@ -1,7 +1,7 @@
 """Which family of base models a LoRA file is for, or a base belongs to, with the evidence in words.
 
-The descriptors in `families/` say what tells each of them. What a header claims counts where the file bears it out; what
-the names and shapes say counts where it does not.
+The descriptors in `families/` say what tells each of them. What a header claims counts where the file bears it out,
+and what its names and shapes say where it does not.
 """
 
 from __future__ import annotations

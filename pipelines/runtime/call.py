@@ -17,7 +17,7 @@ from lora_loom.pipelines.runtime.targets import DenoiserSlot
 
 @dataclass(frozen=True)
 class DenoiserCall:
-    """The arguments of the call by name. `sample` [b ...] is the noisy input, `time` what the denoiser is told of it."""
+    """The arguments of the call by name. `sample` [b ...] is the noisy input, `time` what the denoiser is told."""
 
     form: Call
     arguments: Mapping[str, Any]

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 class RunState:
     """Where the run stands that a bank is part of; `step` is None while a prompt is encoded.
 
-    `family` is the denoiser's, None for a text encoder. `grid` (rows, columns) is the layout of a sample that comes as tokens, None for a picture [b c h w]. `text`
-    [(n b) t d] are the token states that the denoiser is called with, as each of the n passes has them. `probing` says
-    that the call is none of the plan's: it only measures what an adapter changed.
+    `family` is the denoiser's, None for a text encoder. `grid` (rows, columns) is the layout of a sample that
+    comes as tokens, None for a picture [b c h w]. `text` [(n b) t d] are the token states that the denoiser is called
+    with, as each of the n passes has them. `probing` says that the call is none of the plan's: it only measures what an
+    adapter changed.
     """
 
     step: StepState | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 import torch.nn.functional as F
@@ -177,7 +177,7 @@ class ShallowTransformer(Shallow):
 
 def _picture(output: Any) -> Tensor:
     """The tokens of the picture in what a block gives: the second of a pair, else all that there are."""
-    return output[1] if isinstance(output, tuple) else output
+    return cast("tuple[Tensor, Tensor]", output)[1] if isinstance(output, tuple) else output
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Tiny random pipelines of the four families with their real block structure, and random LoRAs that fit them."""
+"""Tiny random pipelines of the six families with their real block structure, and random LoRAs that fit them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import warnings
 import pytest
 import torch
 
-FAMILIES = ("sd15", "sdxl", "sd3", "flux")
+FAMILIES = ("sd15", "sdxl", "sd3", "flux", "chroma", "zimage")
 WORDS = ("a", "an", "the", "red", "blue", "cat", "dog", "house", "in", "on", "with", "style", "photo", "of")
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
@@ -190,10 +190,78 @@ def _flux():
     )
 
 
+def _chroma():
+    from diffusers import ChromaPipeline, ChromaTransformer2DModel, FlowMatchEulerDiscreteScheduler
+
+    transformer = ChromaTransformer2DModel(
+        patch_size=1,
+        in_channels=64,
+        num_layers=2,
+        num_single_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        axes_dims_rope=(4, 4, 8),
+        approximator_num_channels=8,
+        approximator_hidden_dim=16,
+        approximator_layers=1,
+    )
+    return ChromaPipeline(
+        transformer=transformer.eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=_vae(16),
+        text_encoder=_t5(),
+        tokenizer=_tokenizer(),
+    )
+
+
+def _qwen3():
+    from transformers import Qwen3Config, Qwen3Model
+
+    config = Qwen3Config(
+        vocab_size=len(WORDS) + 4,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        max_position_embeddings=64,
+    )
+    return Qwen3Model(config).eval()
+
+
+def _zimage():
+    from diffusers import FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
+
+    transformer = ZImageTransformer2DModel(
+        in_channels=16,
+        dim=32,
+        n_layers=3,
+        n_refiner_layers=1,
+        n_heads=2,
+        n_kv_heads=2,
+        cap_feat_dim=16,
+        axes_dims=[4, 4, 8],
+        axes_lens=[128, 64, 64],
+    )
+    for token in (transformer.x_pad_token, transformer.cap_pad_token):
+        torch.nn.init.normal_(token, std=0.02)
+    tokenizer = _tokenizer()
+    tokenizer.chat_template = "a photo of {{ messages[0].content }}"
+    return ZImagePipeline(
+        transformer=transformer.eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=_vae(16),
+        text_encoder=_qwen3(),
+        tokenizer=tokenizer,
+    )
+
+
 @pytest.fixture(scope="session")
 def new_pipe():
     """Makes the random pipeline of a family: equal weights at every call."""
-    makers = {"sd15": _sd15, "sdxl": _sdxl, "sd3": _sd3, "flux": _flux}
+    makers = {"sd15": _sd15, "sdxl": _sdxl, "sd3": _sd3, "flux": _flux, "chroma": _chroma, "zimage": _zimage}
 
     def make(family):
         torch.manual_seed(0)
@@ -266,7 +334,7 @@ def lora_tensors():
 
 
 THREE = {  # of different ranks and layer sets; the third acts on convolutions, embeddings and norms, without text
-    "fox": {"seed": 1, "rank": 4, "parts": ("attn",)},
+    "fox": {"seed": 1, "rank": 4, "parts": ("attn", ".attention.")},
     "ink": {"seed": 2, "rank": 6, "parts": (".to_q", ".to_v", "ff.net", "proj_out")},
     "fog": {
         "seed": 3,

@@ -1,4 +1,4 @@
-"""The four families are diffusers pipelines with diffusers' verbs, and convert to and from plain ones."""
+"""The families are diffusers pipelines with diffusers' verbs, and convert to and from plain ones."""
 
 import json
 
@@ -9,11 +9,13 @@ from diffusers import DiffusionPipeline, StableDiffusionImg2ImgPipeline
 from lora_loom import pipelines
 from lora_loom.pipelines.errors import BaseModelError, UnknownMethodError
 from lora_loom.pipelines.families import (
+    ChromaFusionPipeline,
     FluxFusionPipeline,
     FusionPipeline,
     StableDiffusion3FusionPipeline,
     StableDiffusionFusionPipeline,
     StableDiffusionXLFusionPipeline,
+    ZImageFusionPipeline,
 )
 from lora_loom.pipelines.methods.switch import Switch
 from lora_loom.pipelines.runtime.fused import fused
@@ -23,6 +25,8 @@ CLASSES = {
     "sdxl": StableDiffusionXLFusionPipeline,
     "sd3": StableDiffusion3FusionPipeline,
     "flux": FluxFusionPipeline,
+    "chroma": ChromaFusionPipeline,
+    "zimage": ZImageFusionPipeline,
 }
 
 

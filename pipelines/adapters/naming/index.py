@@ -27,10 +27,8 @@ def index_names(component: str, modules: Mapping[str, ModuleShape], naming: Nami
     An underscored name that two layers share is left out, as it says nothing.
     """
     own: Names = {path: (Place(path),) for path in modules}
-    if component == "denoiser":
-        foreign = naming(modules) if naming else {}
-    else:
-        foreign = _text_encoder_names(modules)
+    of_denoiser = naming or _none
+    foreign = of_denoiser(modules) if component == "denoiser" else _text_encoder_names(modules)
     dotted = {**foreign, **own}
     underscored: Names = {}
     ambiguous: set[str] = set()
@@ -39,6 +37,10 @@ def index_names(component: str, modules: Mapping[str, ModuleShape], naming: Nami
         if underscored.setdefault(flat, places) != places:
             ambiguous.add(flat)
     return NameIndex(dotted, {name: places for name, places in underscored.items() if name not in ambiguous})
+
+
+def _none(modules: Mapping[str, ModuleShape]) -> Names:
+    return {}
 
 
 def _text_encoder_names(modules: Mapping[str, ModuleShape]) -> Names:

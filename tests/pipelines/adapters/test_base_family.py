@@ -1,5 +1,7 @@
 """Which base a file is for, from its header, its names and its shapes."""
 
+import pytest
+
 from lora_loom.pipelines.adapters.base_family import detect_base_family
 
 ATTENTION = "transformer_blocks_0_attn2_to_k.lora_down.weight"

@@ -28,7 +28,7 @@ FLUX = [
 def test_layers_of_a_unet(subtests):
     for path, group, depth, stage in UNET:
         with subtests.test(path=path, group=group, depth=depth, stage=stage):
-            place = LayerPlaces({"denoiser": [path]}).of("denoiser", path)
+            place = LayerPlaces({"denoiser": [path, "mid_block.resnets.0.conv1"]}).of("denoiser", path)
             assert (place.group, place.depth, place.stage) == (group, depth, stage)
 
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from lora_loom.pipelines.adapters.factors import LoraFactors
 from lora_loom.pipelines.errors import RequestError
+from lora_loom.pipelines.families import families
 from lora_loom.pipelines.request import AdapterChoice
 from lora_loom.pipelines.runtime.bank import ModelBank
 from lora_loom.pipelines.runtime.block_groups import ROLES, BlockGroups, scaled_by_blocks
@@ -103,7 +104,7 @@ def lora(seed, rank=2):
 
 def test_blocks_multiply_the_gates_of_their_layers():
     model, x = TwoBlocks(), torch.randn(3, 4)
-    bank = ModelBank(model, torch.device("cpu"))
+    bank = ModelBank(model, torch.device("cpu"), families()["sd15"])
     paths = "down_blocks.0.attn1", "up_blocks.0.attn1"
     bank.attach("fox", {paths[0]: lora(0), paths[1]: lora(1)})
     bank.attach("ink", {paths[1]: lora(2, rank=3)})
