@@ -17,10 +17,13 @@ from lora_loom.pipelines.adapters.load import load_adapter
 from lora_loom.pipelines.adapters.naming import index
 from lora_loom.pipelines.adapters.target import BaseTarget
 from lora_loom.pipelines.compatibility import layer_place
+from lora_loom.pipelines.control import Region
 from lora_loom.pipelines.errors import AdapterMatchError, BaseModelError
 from lora_loom.pipelines.families import FusionPipeline, families, running
 from lora_loom.pipelines.family import FileLayout
 from lora_loom.pipelines.plan import FusionPlan, Pass, base_plan
+from lora_loom.pipelines.registry import create
+from lora_loom.pipelines.request import AdapterChoice
 from lora_loom.pipelines.runtime import block_groups, controls, targets
 from lora_loom.pipelines.runtime.fused import fused
 from tests.pipelines.conftest import FAMILIES
@@ -100,6 +103,18 @@ def test_both_layouts_are_read_back_as_they_were(pipe, family, adapters, tmp_pat
         for component, factors in adapters["ink"].components.items():
             for place, each in factors.items():
                 torch.testing.assert_close(read.components[component][place].delta(), each.delta())
+
+
+def test_a_prompt_of_a_region_brings_its_own_mask_and_length(pipes, three_adapters, draw, error_of):
+    """Over the whole picture it is the prompt of the picture, whatever the pipeline makes of its padding."""
+    long = "a blue dog in the house with a photo of the cat on a house with a dog in a house of the red dog"
+    for family in ("chroma", "zimage"):
+        pictures = []
+        for prompt, region in (("a red cat", Region(box=(0, 0, 1, 1), prompt=long)), (long, None)):
+            plan = create("merge").plan([AdapterChoice("fox", 0.8, region=region)], 3)
+            with fused(pipes(family), plan, three_adapters(family)):
+                pictures.append(draw(pipes(family), prompt=prompt, max_sequence_length=48))
+        assert error_of(*pictures) <= 1e-5
 
 
 class SeventhKind(nn.Module):
