@@ -5,9 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from lora_loom.pipelines.families import families
 from lora_loom.pipelines.plan import FusionPlan, Pass
 from lora_loom.pipelines.predictions.arbitration import Arbitration
 from lora_loom.pipelines.runtime.arbitration import ArbitratedLayers, RegionedLayers
+from lora_loom.pipelines.runtime.controls import layout_of
 from lora_loom.pipelines.runtime.fused import fused
 from lora_loom.pipelines.runtime.rules import LayerRule
 
@@ -42,9 +44,12 @@ def test_energies_are_those_of_the_updates(pipe, adapters, draw, part_of):
             energies = torch.stack([each.square().sum(dim=1).flatten(1) for each in updates])
             found = torch.stack([gate[:, its.start].flatten(1) for its in site.slices])
         else:
-            text = int((gate[0] == 1).all(dim=1).sum()) if site.path.startswith("single") else 0
-            energies = torch.stack([each[:, text:].square().sum(dim=-1) for each in updates])
-            found = torch.stack([gate[:, text:, its.start] for its in site.slices])
+            layout = layout_of(site, h)
+            placed = slice(layout.before, h.shape[1] - layout.after)
+            assert (gate[:, : layout.before] == 1).all()
+            assert (gate[:, placed.stop :] == 1).all()
+            energies = torch.stack([each[:, placed].square().sum(dim=-1) for each in updates])
+            found = torch.stack([gate[:, placed, its.start] for its in site.slices])
         expected = ARBITRATION.speaking(energies[:, :, None])[:, :, 0]  # places in one row: nothing is smoothed
         assert torch.allclose(found, expected, rtol=1e-2, atol=1e-4)
 
@@ -53,10 +58,10 @@ def test_energies_are_those_of_the_updates(pipe, adapters, draw, part_of):
     assert rule.met > 3
 
 
-def test_maps_reach_every_layer_with_places(pipe, adapters, draw, error_of):
+def test_maps_reach_every_layer_with_places(family, pipe, adapters, draw, error_of):
     left = torch.zeros(8, 8)
     left[:, :4] = 1.0
-    halves = 1 if hasattr(pipe, "transformer") and "Flux" in type(pipe).__name__ else 2
+    halves = 1 if families()[family].guidance.halves == "calls" else 2
     maps = torch.stack([left, 1 - left, torch.ones(8, 8)])[:, None].repeat(1, halves, 1, 1)
     rule = RegionedLayers(tuple(GATES))
     rule.decide(maps)
