@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from lora_loom.pipelines.errors import AdapterFileError, BaseModelError
-from lora_loom.pipelines.plugins import named_entries
 from lora_loom.pipelines.families import running
+from lora_loom.pipelines.plugins import named_entries
 
 NAMES = "loom.bases"  # entry-point group: each entry is a function without arguments that returns a folder
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")

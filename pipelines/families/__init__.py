@@ -7,13 +7,13 @@ A file here holds FAMILY. Nothing heavy is imported until a pipeline is asked fo
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from lora_loom.pipelines.errors import BaseModelError
 from lora_loom.pipelines.family import Family
+from lora_loom.pipelines.plugins import Registry, instances
 
 if TYPE_CHECKING:
     from lora_loom.pipelines.bases import resolve_base as resolve_base
@@ -23,15 +23,13 @@ _ELSEWHERE = {"FusionPipeline": "fusion_pipeline", "resolve_base": "bases"}
 _FUSION = "FusionPipeline"
 
 
+FAMILIES: Registry[Family] = Registry("base family", folder=__name__, group="loom.families", offered=instances(Family))
+
+
 @cache
 def families() -> dict[str, Family]:
-    """Every family by name, those that Loom runs first. Two of one name are an error of ours."""
-    found: dict[str, Family] = {}
-    for entry in pkgutil.iter_modules(__path__):
-        family: Family = importlib.import_module(f"{__name__}.{entry.name}").FAMILY
-        if family.name in found:
-            raise ImportError(f"two families are both called {family.name}")
-        found[family.name] = family
+    """Every family by name, those that Loom runs first."""
+    found = FAMILIES.parts
     return {name: found[name] for name in sorted(found, key=lambda name: (not found[name].runs, name))}
 
 
