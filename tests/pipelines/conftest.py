@@ -9,6 +9,7 @@ import warnings
 import pytest
 import torch
 
+from lora_loom.pipelines.families import families
 from tests.pipelines.tiny_pipelines import MAKERS, tiny
 
 FAMILIES = tuple(MAKERS)
@@ -157,6 +158,14 @@ def _quietly():
 @pytest.fixture(params=FAMILIES)
 def family(request):
     return request.param
+
+
+@pytest.fixture
+def per_call(family):
+    """Counts of passes over the calls that a step makes: two where the halves of guidance are asked for apart."""
+    guidance = families()[family].guidance
+    calls = 2 if (guidance.kind, guidance.halves) == ("classifier-free", "calls") else 1
+    return lambda passes: {kind: count / calls for kind, count in passes.items()}
 
 
 @pytest.fixture
