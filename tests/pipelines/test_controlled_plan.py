@@ -150,7 +150,7 @@ def test_a_mask_follows_the_picture_through_every_layer(family, pipe, adapters, 
     for path, name, h in ((path, *each) for path, names in watching.seen.items() for each in names.items()):
         tokens = h.flatten(2).transpose(1, 2) if h.ndim == 4 else h  # [b T r]
         active = tokens.abs().amax(dim=(0, -1)) > 0 if tokens.ndim == 3 else torch.ones(1)
-        of_text = ("add_", "context") if family in ("sd3", "flux") else (".attn2.to_k", ".attn2.to_v")
+        of_text = ("add_", "context") if family in ("sd3", "flux", "chroma") else (".attn2.to_k", ".attn2.to_v")
         if name == "ink" or tokens.ndim == 2 or any(word in path for word in of_text):
             assert active.all(), path
             continue

@@ -25,6 +25,8 @@ PARTS = {
     "sdxl": ("attn", "resnets.0.conv1"),
     "sd3": ("attn", "ff.net"),
     "flux": ("attn", "proj_mlp"),
+    "chroma": ("attn", "proj_mlp"),
+    "zimage": (".attention.", "feed_forward"),
 }
 
 
