@@ -91,3 +91,16 @@ def test_the_notebook_example_draws_a_picture():
     picture = names["picture"]
     assert picture.width == picture.height
     assert len(set(picture.convert("RGB").get_flattened_data())) > 50
+
+
+def test_every_promise_of_security_names_tests_that_exist():
+    promises = re.search(r"## What is promised\n(.*?)\nCode that runs", (ROOT / "SECURITY.md").read_text(), re.DOTALL)[
+        1
+    ]
+    for promise in re.split(r"\n(?=\d+\. )", promises)[1:]:
+        named = re.findall(r"`([\w/]*(?:test_\w+\.py|\w+/))`", promise)
+        assert named, promise
+        folder = ROOT / "tests"
+        for name in named:
+            path = folder / name if "/" in name else folder / named[0].rpartition("/")[0] / name
+            assert path.exists(), name
