@@ -29,7 +29,7 @@ from lora_loom.studio.ui.forecast_events import ForecastEvents
 from lora_loom.studio.ui.form import lost_in_form, random_seed, read_draft, request_of_one, stack_of, write_form
 from lora_loom.studio.ui.gallery import restored_notice
 from lora_loom.studio.ui.recipes import RECIPES
-from lora_loom.studio.ui.stack import Strand, edited, read_stack, toggled, with_word, write_stack
+from lora_loom.studio.ui.stack import StackRow, edited, read_stack, toggled, with_word, write_stack
 from lora_loom.studio.ui.undo import Past, differs, remembered
 from lora_loom.studio.ui.words_view import replaced
 from lora_loom.studio.ui.workspace import Workspace
@@ -47,7 +47,7 @@ class ComposeEvents:
     def __init__(self, view: ComposeLayout, workspace: Workspace) -> None:
         self.view, self.workspace = view, workspace
         self.views = ComposeViews(workspace)
-        self.strands = gr.State([])
+        self.stacked = gr.State([])
         self.filters = gr.State(Filters())
         self.viewer = gr.State(Viewer())
         self.past = gr.State(())
@@ -56,17 +56,17 @@ class ComposeEvents:
         self.names = [*view.controls, "new_seed"]
         self.fields = [*view.controls.values(), view.new_seed]
         self.jobs = JobEvents(view, workspace, self.views, self.names)
-        self.forecast = ForecastEvents(view.forecast, self.strands, self.names, self.fields, workspace)
+        self.forecast = ForecastEvents(view.forecast, self.stacked, self.names, self.fields, workspace)
 
     def connect(self, page: gr.Blocks) -> None:
         """Attach every event; called once, while the page is being built."""
         view, prompt, method = self.view, self.view.controls["prompt"], self.view.method.picker
-        stack_outputs = [self.strands, self.kept_stack, view.stack, view.shelf]
+        stack_outputs = [self.stacked, self.kept_stack, view.stack, view.shelf]
         jobs, shown, job_outputs = self.jobs, self.jobs.shown, self.jobs.outputs
         form_outputs = [*self.fields, *stack_outputs, view.banner]
         width, height = view.controls["width"], view.controls["height"]
-        context = [self.strands, self.filters, prompt, method, width, height]
-        undo_outputs, before = [self.past, view.undo], [self.past, self.strands]
+        context = [self.stacked, self.filters, prompt, method, width, height]
+        undo_outputs, before = [self.past, view.undo], [self.past, self.stacked]
         whole_before = [*before, *self.fields]
 
         page.load(
@@ -77,7 +77,7 @@ class ComposeEvents:
         )
         view.search.change(
             self._guarded(self.searched),
-            [view.search, self.filters, self.strands],
+            [view.search, self.filters, self.stacked],
             [view.shelf, self.filters, view.banner],
             trigger_mode="always_last",
             **IN_ORDER,
@@ -99,7 +99,7 @@ class ComposeEvents:
         gr.on(
             [prompt.change, method.change, width.change, height.change],
             self._guarded(self.text_changed),
-            [prompt, self.strands, method, width, height],
+            [prompt, self.stacked, method, width, height],
             [view.words, view.stack, view.banner],
             trigger_mode="always_last",
             **IN_ORDER,
@@ -121,7 +121,7 @@ class ComposeEvents:
         gr.on(
             [view.generate.click, prompt.submit],
             self._guarded(jobs.generate),
-            [self.strands, self.viewer, shown, *self.fields],
+            [self.stacked, self.viewer, shown, *self.fields],
             [*job_outputs, view.controls["seed"]],
             **IN_ORDER,
         )
@@ -154,25 +154,25 @@ class ComposeEvents:
     def opened(self, kept_form: object, kept_stack: object) -> Updates:
         """The page was opened or reloaded: the form as it was left, and the running job if there is one."""
         self.workspace.studio.library.scan()
-        values, strands = read_draft(kept_form), read_stack(kept_stack)
+        values, stacked = read_draft(kept_form), read_stack(kept_stack)
         job = self.workspace.store.latest()
         prompt, method = values["prompt"], values["method"]
         return {
             **self._form(values),
-            **self._stack(strands, Filters(), prompt, method, proportions_of(values["width"], values["height"])),
+            **self._stack(stacked, Filters(), prompt, method, proportions_of(values["width"], values["height"])),
             **self.jobs.shows(job),
             self.view.gallery: self.views.gallery(Viewer()),
             self.view.recipes: self.views.recipes(),
             self.view.words: self.views.words(prompt),
         }
 
-    def searched(self, query: str, filters: Filters, strands: list[Strand]) -> Updates:
+    def searched(self, query: str, filters: Filters, stacked: list[StackRow]) -> Updates:
         new = Filters(query, filters.category)
-        return {self.view.shelf: self.views.shelf(strands, new), self.filters: new}
+        return {self.view.shelf: self.views.shelf(stacked, new), self.filters: new}
 
     def shelf_used(
         self,
-        strands: list[Strand],
+        stacked: list[StackRow],
         filters: Filters,
         prompt: str,
         method: str,
@@ -183,8 +183,8 @@ class ComposeEvents:
         """A card, a trigger word or a category was pressed."""
         action, value = _data(event, "action"), _data(event, "value")
         if action == "toggle":
-            strands = toggled(strands, self.workspace.studio.library.by_id(_data(event, "id")))
-            return self._stack(strands, filters, prompt, method, proportions_of(width, height))
+            stacked = toggled(stacked, self.workspace.studio.library.by_id(_data(event, "id")))
+            return self._stack(stacked, filters, prompt, method, proportions_of(width, height))
         if action == "trigger":
             return self._trigger(_data(event, "id"), value, prompt)
         if action == "category":
@@ -193,12 +193,12 @@ class ComposeEvents:
             filters = replace(filters, limit=2 * filters.limit)
         elif action == "clear":
             filters = Filters()
-        updates: Updates = {self.view.shelf: self.views.shelf(strands, filters), self.filters: filters}
+        updates: Updates = {self.view.shelf: self.views.shelf(stacked, filters), self.filters: filters}
         return updates | ({self.view.search: ""} if action == "clear" else {})
 
     def stack_used(
         self,
-        strands: list[Strand],
+        stacked: list[StackRow],
         filters: Filters,
         prompt: str,
         method: str,
@@ -212,12 +212,12 @@ class ComposeEvents:
             return self._trigger(_data(event, "id"), _data(event, "value"), prompt)
         value = _data(event, "value", MAX_URL if action == "paint" else MAX_DATA)
         proportions = proportions_of(width, height)
-        strands = edited(strands, action, _data(event, "row"), value, _data(event, "name"), proportions)
-        return self._stack(strands, filters, prompt, method, proportions)
+        stacked = edited(stacked, action, _data(event, "row"), value, _data(event, "name"), proportions)
+        return self._stack(stacked, filters, prompt, method, proportions)
 
     def remedy_used(
         self,
-        strands: list[Strand],
+        stacked: list[StackRow],
         filters: Filters,
         prompt: str,
         method: str,
@@ -228,11 +228,11 @@ class ComposeEvents:
         """A remedy of the forecast was pressed: it changes the stack, or the method with its settings."""
         if _data(event, "action") != "remedy":
             return {}
-        found = self.forecast.remedied(strands, _data(event, "key"), _data(event, "value"))
+        found = self.forecast.remedied(stacked, _data(event, "key"), _data(event, "value"))
         if found is None:
             return {}
-        strands, values = found
-        shown = self._stack(strands, filters, prompt, values.get("method", method), proportions_of(width, height))
+        stacked, values = found
+        shown = self._stack(stacked, filters, prompt, values.get("method", method), proportions_of(width, height))
         return {**self._form(values), **shown}
 
     def undone(self, past: Past, filters: Filters, prompt: str, method: str, width: object, height: object) -> Updates:
@@ -244,12 +244,12 @@ class ComposeEvents:
         proportions = proportions_of(values["width"], values["height"])
         return {
             **self._form(dict(last.form or {})),
-            **self._stack(last.strands, filters, values["prompt"], values["method"], proportions),
+            **self._stack(last.stacked, filters, values["prompt"], values["method"], proportions),
             **self._undo(tuple(earlier)),
         }
 
-    def text_changed(self, prompt: str, strands: list[Strand], method: str, width: object, height: object) -> Updates:
-        stack = self.views.stack(strands, prompt, method, proportions_of(width, height))
+    def text_changed(self, prompt: str, stacked: list[StackRow], method: str, width: object, height: object) -> Updates:
+        stack = self.views.stack(stacked, prompt, method, proportions_of(width, height))
         return {self.view.words: self.views.words(prompt), self.view.stack: stack}
 
     def word_replaced(self, prompt: str, event: gr.EventData) -> Updates:
@@ -260,11 +260,11 @@ class ComposeEvents:
         if not number.isdigit() or int(number) >= len(RECIPES):
             return {}
         request = RECIPES[int(number)].request
-        strands = [Strand.of(choice) for choice in request.adapters]
+        stacked = [StackRow.of(choice) for choice in request.adapters]
         return {
             **self._form(write_form(request)),
             **self._stack(
-                strands, filters, request.prompt, request.method, proportions_of(request.width, request.height)
+                stacked, filters, request.prompt, request.method, proportions_of(request.width, request.height)
             ),
             self.view.banner: "",
         }
@@ -292,7 +292,7 @@ class ComposeEvents:
             return {self.view.banner: error_banner(error), self.view.picture: None}
 
     def _restored(self, record: GenerationRecord, filters: Filters) -> Updates:
-        request, strands = request_of_one(record), stack_of(record)
+        request, stacked = request_of_one(record), stack_of(record)
         differences = self.workspace.studio.differences(record)
         lost = lost_in_form(request)
         title, lines = restored_notice(record, differences, lost)
@@ -300,7 +300,7 @@ class ComposeEvents:
         return {
             **self._form(write_form(request) | {"new_seed": False}),
             **self._stack(
-                strands, filters, request.prompt, request.method, proportions_of(request.width, request.height)
+                stacked, filters, request.prompt, request.method, proportions_of(request.width, request.height)
             ),
             self.view.banner: notice_banner(title, lines, warning=doubtful),
         }
@@ -311,13 +311,13 @@ class ComposeEvents:
         return {self.view.controls["prompt"]: with_word(prompt, word)} if word in card.triggers else {}
 
     def _stack(
-        self, strands: Sequence[Strand], filters: Filters, prompt: str, method: str, proportions: float
+        self, stacked: Sequence[StackRow], filters: Filters, prompt: str, method: str, proportions: float
     ) -> Updates:
         return {
-            self.strands: list(strands),
-            self.kept_stack: write_stack(strands),
-            self.view.stack: self.views.stack(strands, prompt, method, proportions),
-            self.view.shelf: self.views.shelf(strands, filters),
+            self.stacked: list(stacked),
+            self.kept_stack: write_stack(stacked),
+            self.view.stack: self.views.stack(stacked, prompt, method, proportions),
+            self.view.shelf: self.views.shelf(stacked, filters),
         }
 
     def _undo(self, past: Past) -> Updates:
@@ -332,12 +332,12 @@ class ComposeEvents:
 
         @functools.wraps(handler)
         def undoable(*arguments: Any) -> Updates:
-            (past, strands, *fields), own = arguments[-more:], arguments[:-more]
+            (past, stacked, *fields), own = arguments[-more:], arguments[:-more]
             updates = handler(*own)
-            if self.strands not in updates or not (form or differs(strands, updates[self.strands])):
+            if self.stacked not in updates or not (form or differs(stacked, updates[self.stacked])):
                 return updates
             values = dict(zip(self.names, fields, strict=True)) if form else None
-            return {**updates, **self._undo(remembered(past, strands, values))}
+            return {**updates, **self._undo(remembered(past, stacked, values))}
 
         shown = inspect.signature(handler)
         extra = [inspect.Parameter(f"before_{i}", inspect.Parameter.POSITIONAL_OR_KEYWORD) for i in range(more)]

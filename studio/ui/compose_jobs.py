@@ -14,7 +14,7 @@ from lora_loom.studio.ui.banner import error_banner
 from lora_loom.studio.ui.compose_layout import ComposeLayout
 from lora_loom.studio.ui.compose_views import ComposeViews, Viewer
 from lora_loom.studio.ui.form import random_seed, read_form
-from lora_loom.studio.ui.stack import Strand
+from lora_loom.studio.ui.stack import StackRow
 from lora_loom.studio.ui.workspace import Workspace
 
 Updates = dict[Any, Any]
@@ -41,11 +41,11 @@ class JobEvents:
         view = self.view
         return [view.stage, view.cancel, view.timer, self.shown, view.gallery, view.banner]
 
-    def generate(self, strands: list[Strand], viewer: Viewer, shown: Shown, *fields: Any) -> Updates:
+    def generate(self, stacked: list[StackRow], viewer: Viewer, shown: Shown, *fields: Any) -> Updates:
         values = dict(zip(self.names, fields, strict=True))
         if values["new_seed"]:
             values["seed"] = random_seed()
-        request = read_form(values, strands, self.workspace.studio.base_model)
+        request = read_form(values, stacked, self.workspace.studio.base_model)
         job = self.workspace.worker.submit(request)
         news = self._news(Shown((*shown.watched, job.id)), viewer)
         return {self.view.banner: "", self.view.controls["seed"]: request.seed, **news}

@@ -10,7 +10,7 @@ from lora_loom.studio.jobs.job import Job
 from lora_loom.studio.library.card import AdapterCard
 from lora_loom.studio.ui import gallery, shelf, stack, stage
 from lora_loom.studio.ui.recipes import recipes_view
-from lora_loom.studio.ui.stack import Strand
+from lora_loom.studio.ui.stack import StackRow
 from lora_loom.studio.ui.words_view import words_view
 from lora_loom.studio.ui.workspace import Workspace
 
@@ -39,7 +39,7 @@ class ComposeViews:
     def cards(self) -> dict[str, AdapterCard]:
         return {card.name: card for card in self.workspace.studio.library.cards()}
 
-    def shelf(self, chosen: Collection[Strand], filters: Filters) -> str:
+    def shelf(self, chosen: Collection[StackRow], filters: Filters) -> str:
         return shelf.shelf(
             self.workspace.studio.library.cards(),
             self.workspace.thumbnails,
@@ -49,7 +49,7 @@ class ComposeViews:
             limit=filters.limit,
         )
 
-    def stack(self, chosen: Sequence[Strand], prompt: str, method: str, proportions: float = 1.0) -> str:
+    def stack(self, chosen: Sequence[StackRow], prompt: str, method: str, proportions: float = 1.0) -> str:
         known = methods().get(method)
         return stack.stack_view(
             chosen,

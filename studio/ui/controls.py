@@ -1,4 +1,4 @@
-"""The fold of a stack row: in which layers, when and where one LoRA acts, and whether it is exempt from the fusion."""
+"""The details of a stack row: in which layers, when and where one LoRA acts, and whether it is out of the fusion."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ ACTIONS = ("block", "curve", "point", "region", "side", "drag", "paint", "words"
 
 
 def edited_control(choice: AdapterChoice, action: str, name: str, value: str, proportions: float) -> AdapterChoice:
-    """The choice after one action of its fold; unchanged where that makes no sense, as a browser may send anything."""
+    """The choice after one action of its details; unchanged where it makes no sense: a browser may send anything."""
     try:
         if action == "exempt":
             region = choice.region and replace(choice.region, prompt="")
@@ -114,8 +114,8 @@ def summary(choice: AdapterChoice) -> str:
     return " · ".join(said)
 
 
-def fold(index: int, choice: AdapterChoice, title: str, proportions: float) -> str:
-    """The open fold as HTML; `proportions` is width over height of the picture that masks are painted for."""
+def details(index: int, choice: AdapterChoice, title: str, proportions: float) -> str:
+    """The open details as HTML; `proportions` is width over height of the picture that masks are painted for."""
     region = choice.region
     return render(
         "ui/controls.html.j2",

@@ -12,7 +12,7 @@ from lora_loom.pipelines.errors import LoomError
 from lora_loom.studio.forecast.forecasts import Forecasts, StackForecast
 from lora_loom.studio.ui.forecast_view import asking_view, failed_view, forecast_view, waiting_view
 from lora_loom.studio.ui.remedy import in_use, method_values, offered, remedied
-from lora_loom.studio.ui.stack import Strand, choices
+from lora_loom.studio.ui.stack import StackRow, choices
 from lora_loom.studio.ui.workspace import Workspace
 
 BESIDE: dict[str, Any] = {  # a queue of its own: no click waits for an examination
@@ -29,9 +29,9 @@ class ForecastEvents:
     """Shows the forecast in `area`; `names` and `fields` are the form's, whose method and settings it looks at."""
 
     def __init__(
-        self, area: gr.HTML, strands: gr.State, names: Sequence[str], fields: Sequence[Any], workspace: Workspace
+        self, area: gr.HTML, stacked: gr.State, names: Sequence[str], fields: Sequence[Any], workspace: Workspace
     ) -> None:
-        self.area, self.strands = area, strands
+        self.area, self.stacked = area, stacked
         self.names, self.fields = names, fields
         self.workspace = workspace
         self.forecasts = Forecasts(workspace.studio)
@@ -43,9 +43,9 @@ class ForecastEvents:
             field for name, field in zip(self.names, self.fields, strict=True) if name == "method" or "." in name
         ]
         outputs = [self.area, self.before]
-        inputs = [self.strands, self.before, *self.fields]
+        inputs = [self.stacked, self.before, *self.fields]
         gr.on(
-            [self.strands.change, *(field.change for field in of_method)],
+            [self.stacked.change, *(field.change for field in of_method)],
             self.changed,
             inputs,
             outputs,
@@ -54,29 +54,31 @@ class ForecastEvents:
         )
         self.area.act(self.asked, inputs, outputs, **BESIDE)
 
-    def changed(self, strands: list[Strand], before: str, *fields: Any) -> Iterator[dict[Any, Any]]:
+    def changed(self, stacked: list[StackRow], before: str, *fields: Any) -> Iterator[dict[Any, Any]]:
         """The stack, the method or a setting is another one."""
-        yield from self._shown(strands, before, self._values(fields), asked=False)
+        yield from self._shown(stacked, before, self._values(fields), asked=False)
 
-    def asked(self, strands: list[Strand], before: str, event: gr.EventData, *fields: Any) -> Iterator[dict[Any, Any]]:
+    def asked(
+        self, stacked: list[StackRow], before: str, event: gr.EventData, *fields: Any
+    ) -> Iterator[dict[Any, Any]]:
         """A person wants a forecast that is not made unasked."""
         if isinstance(event._data, dict) and event._data.get("action") == "foresee":
-            yield from self._shown(strands, before, self._values(fields), asked=True)
+            yield from self._shown(stacked, before, self._values(fields), asked=True)
         else:
             yield {self.area: gr.skip()}
 
-    def remedied(self, strands: list[Strand], key: str, index: str) -> tuple[list[Strand], dict[str, Any]] | None:
+    def remedied(self, stacked: list[StackRow], key: str, index: str) -> tuple[list[StackRow], dict[str, Any]] | None:
         """The stack and form after a click on a remedy; None for one that the page showed of another stack."""
-        forecast = self.forecasts.known(choices(strands))
+        forecast = self.forecasts.known(choices(stacked))
         if forecast is None or forecast.report is None or forecast.key != key:
             return None
         remedy = dict(enumerate(forecast.report.remedies)).get(int(index) if index.isdecimal() else -1)
-        return None if remedy is None else (remedied(strands, remedy, forecast), method_values(remedy))
+        return None if remedy is None else (remedied(stacked, remedy, forecast), method_values(remedy))
 
-    def view(self, forecast: StackForecast, strands: Sequence[Strand], values: Mapping[str, Any]) -> str:
+    def view(self, forecast: StackForecast, stacked: Sequence[StackRow], values: Mapping[str, Any]) -> str:
         """A forecast as HTML, for the stack it is of and the form as it stands."""
-        on_offer = offered(forecast, strands) if forecast.report else []
-        used = {index for index, remedy in on_offer if in_use(remedy, forecast, strands, values)}
+        on_offer = offered(forecast, stacked) if forecast.report else []
+        used = {index for index, remedy in on_offer if in_use(remedy, forecast, stacked, values)}
         cards = {card.name: card for card in self.workspace.studio.library.cards()}
         return forecast_view(forecast, cards, on_offer, used, values["method"])
 
@@ -84,9 +86,9 @@ class ForecastEvents:
         return dict(zip(self.names, fields, strict=True))
 
     def _shown(
-        self, strands: Sequence[Strand], before: str, values: Mapping[str, Any], *, asked: bool
+        self, stacked: Sequence[StackRow], before: str, values: Mapping[str, Any], *, asked: bool
     ) -> Iterator[dict[Any, Any]]:
-        chosen = choices(strands)
+        chosen = choices(stacked)
         shown = ""
         try:
             if len(chosen) >= 2:
@@ -97,7 +99,7 @@ class ForecastEvents:
                     if forecast is None:
                         yield {self.area: waiting_view(before)}
                         forecast = self.forecasts.of(chosen)
-                    shown = self.view(forecast, strands, values)
+                    shown = self.view(forecast, stacked, values)
         except LoomError as error:
             shown = failed_view(f"There is no forecast: {error}")
         except Exception:

@@ -9,7 +9,7 @@ from lora_loom.pipelines.registry import methods
 from lora_loom.studio.forecast.forecasts import StackForecast
 from lora_loom.studio.library.card import AdapterCard
 from lora_loom.studio.templates import render, template_macros
-from lora_loom.studio.ui.markup import strand
+from lora_loom.studio.ui.markup import category_colour
 from lora_loom.studio.ui.remedy import PLAIN
 
 PANEL = "ui/forecast_panel.html.j2"
@@ -81,7 +81,7 @@ def _examined(report: Report) -> tuple[list[AdapterReport], list[str]]:
 
 
 def _strand(name: str, cards: Mapping[str, AdapterCard]) -> int:
-    return strand(cards[name].category if name in cards else "")
+    return category_colour(cards[name].category if name in cards else "")
 
 
 def _leader(shown: Sequence[AdapterReport]) -> str:

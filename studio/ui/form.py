@@ -15,7 +15,7 @@ from lora_loom.pipelines.request_fields import RequestField
 from lora_loom.studio.records.record import GenerationRecord
 from lora_loom.studio.settings_form import form
 from lora_loom.studio.ui.method_form import read_settings
-from lora_loom.studio.ui.stack import Strand, choices
+from lora_loom.studio.ui.stack import StackRow, choices
 
 MAX_RANDOM_SEED = 2**31  # short enough to read out
 
@@ -25,7 +25,7 @@ def form_fields() -> dict[str, RequestField]:
     return {name: each for name, each in declared_fields().items() if each.shows("form") and each.kind != "other"}
 
 
-def read_form(values: Mapping[str, Any], strands: Sequence[Strand], base_model: str) -> GenerationRequest:
+def read_form(values: Mapping[str, Any], stacked: Sequence[StackRow], base_model: str) -> GenerationRequest:
     """The request that the form's `values` and the stack describe; raises RequestError, SettingError,
     UnknownMethodError.
 
@@ -39,7 +39,7 @@ def read_form(values: Mapping[str, Any], strands: Sequence[Strand], base_model: 
     return GenerationRequest(
         **{**plain, "prompt": prompt},
         settings=read_settings(method, values),
-        adapters=(*choices(strands), *typed),
+        adapters=(*choices(stacked), *typed),
         base_model=base_model,
     )
 
@@ -54,9 +54,9 @@ def write_form(request: GenerationRequest) -> dict[str, Any]:
 
 def lost_in_form(request: GenerationRequest) -> list[str]:
     """The fields, by their labels, and settings that the form cannot hold as they are in `request`."""
-    strands = [Strand.of(choice) for choice in request.adapters]
+    stacked = [StackRow.of(choice) for choice in request.adapters]
     try:
-        shown = read_form({**read_draft({}), **write_form(request)}, strands, request.base_model)
+        shown = read_form({**read_draft({}), **write_form(request)}, stacked, request.base_model)
     except LoomError as error:  # such as a method that this Loom does not have
         return [error.what]
     lost = [each.label for name, each in declared_fields().items() if getattr(shown, name) != getattr(request, name)]
@@ -80,9 +80,11 @@ def read_draft(kept: object) -> dict[str, Any]:
     return values
 
 
-def stack_of(record: GenerationRecord) -> list[Strand]:
+def stack_of(record: GenerationRecord) -> list[StackRow]:
     """The stack of a recorded picture, with the hashes of the files it was made with."""
-    return [Strand.of(choice, sha256=record.adapter_sha256.get(choice.name, "")) for choice in record.request.adapters]
+    return [
+        StackRow.of(choice, sha256=record.adapter_sha256.get(choice.name, "")) for choice in record.request.adapters
+    ]
 
 
 def request_of_one(record: GenerationRecord) -> GenerationRequest:

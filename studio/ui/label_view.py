@@ -12,7 +12,7 @@ from lora_loom.studio.evaluation.labels.questions import Question
 from lora_loom.studio.library.card import AdapterCard
 from lora_loom.studio.pocket.concepts import CONCEPTS, Concept
 from lora_loom.studio.templates import render, template_macros
-from lora_loom.studio.ui.markup import data_url, strand
+from lora_loom.studio.ui.markup import category_colour, data_url
 from lora_loom.studio.ui.shelf import picture as preview
 from lora_loom.studio.ui.shelf import unknown_picture
 
@@ -67,4 +67,10 @@ def _row(
 ) -> tuple[str, Concept, bool | None, int, str]:
     """Name, concept, the answer so far, thread, and the picture of the LoRA."""
     concept = CONCEPTS[name]
-    return name, concept, answer, strand(concept.category), preview(card, thumbnails) if card else unknown_picture()
+    return (
+        name,
+        concept,
+        answer,
+        category_colour(concept.category),
+        preview(card, thumbnails) if card else unknown_picture(),
+    )

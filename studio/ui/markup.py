@@ -94,7 +94,7 @@ def file_url(path: Path) -> str:
     return f"gradio_api/file={urllib.parse.quote(str(path))}{version}"
 
 
-def strand(category: str) -> int:
+def category_colour(category: str) -> int:
     """The number of the thread colour of a category: 1 to 5 for those known, 6 to 8 for all others."""
     return STRANDS.get(category) or STRANDS.get(category.removesuffix("s")) or 6 + sum(category.encode()) % 3
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from lora_loom.studio.library.card import AdapterCard
 from lora_loom.studio.library.search import categories, search
 from lora_loom.studio.templates import render
-from lora_loom.studio.ui.markup import file_url, strand
+from lora_loom.studio.ui.markup import category_colour, file_url
 from lora_loom.studio.ui.thumbnails import thumbnail
 
 PAGE = 48  # cards shown before "Show more"
@@ -35,7 +35,7 @@ def shelf(
         filters=_filters(cards, search(cards, query), category),
         cards=[(card, picture(card, previews), taken, _hint(card, taken)) for card, taken in held],
         left=max(len(found) - limit, 0),
-        strand=strand,
+        category_colour=category_colour,
     )
 
 
@@ -45,17 +45,17 @@ def picture(card: AdapterCard, previews: Path) -> str:
     if small:
         return render("ui/picture.html.j2", url=file_url(small))
     letter = next((char for char in card.title if char.isalnum()), "?").upper()
-    return render("ui/picture.html.j2", url="", letter=letter, strand=strand(card.category))
+    return render("ui/picture.html.j2", url="", letter=letter, category_colour=category_colour(card.category))
 
 
 def unknown_picture() -> str:
     """What stands for a LoRA that is not in the library."""
-    return render("ui/picture.html.j2", url="", letter="?", strand=0)
+    return render("ui/picture.html.j2", url="", letter="?", category_colour=0)
 
 
 def _place(card: AdapterCard) -> tuple[bool, int, str, str]:
     """Where a card stands: by category, subjects first, then by title; those that cannot be used come last."""
-    return bool(card.problem), strand(card.category), card.category, card.title.casefold()
+    return bool(card.problem), category_colour(card.category), card.category, card.title.casefold()
 
 
 def _filters(

@@ -13,8 +13,8 @@ from lora_loom.pipelines.errors import LoomError
 from lora_loom.pipelines.request import MAX_ADAPTERS
 from lora_loom.studio.library.card import AdapterCard
 from lora_loom.studio.templates import render
-from lora_loom.studio.ui.controls import ACTIONS, edited_control, fold, summary
-from lora_loom.studio.ui.markup import strand
+from lora_loom.studio.ui.controls import ACTIONS, details, edited_control, summary
+from lora_loom.studio.ui.markup import category_colour
 from lora_loom.studio.ui.shelf import picture, unknown_picture
 
 STRENGTH = choice_fields()["strength"]  # the slider has its usual range; the number beside it takes any strength
@@ -22,10 +22,10 @@ MAX_NAME = 512
 
 
 @dataclass(frozen=True)
-class Strand:
+class StackRow:
     """One LoRA of the stack. `sha256` is what a restored picture was made with, empty for one picked from the shelf.
 
-    `control` holds what is said of it beyond its strength, at strength 1; `unfolded` whether the row shows that.
+    `control` holds what is said of it beyond its strength, at strength 1; `expanded` whether the row shows that.
     """
 
     name: str
@@ -33,10 +33,10 @@ class Strand:
     on: bool = True
     sha256: str = ""
     control: AdapterChoice | None = None
-    unfolded: bool = False
+    expanded: bool = False
 
     @classmethod
-    def of(cls, choice: AdapterChoice, **more: Any) -> Strand:
+    def of(cls, choice: AdapterChoice, **more: Any) -> StackRow:
         return cls(choice.name, choice.strength, control=_control(choice), **more)
 
     @property
@@ -44,24 +44,23 @@ class Strand:
         return replace(self.control or AdapterChoice(self.name), name=self.name, strength=self.strength)
 
 
-def read_stack(value: object) -> list[Strand]:
+def read_stack(value: object) -> list[StackRow]:
     """The stack that `write_stack` put into the browser; what does not fit is left out, it may hold anything."""
-    strands: dict[str, Strand] = {}
+    stacked: dict[str, StackRow] = {}
     for entry in value if isinstance(value, list) else ():
         if not isinstance(entry, Mapping):
             continue
         name, strength, sha256 = entry.get("name"), _number(entry.get("strength")), entry.get("sha256", "")
         if isinstance(name, str) and 0 < len(name) <= MAX_NAME and strength is not None and isinstance(sha256, str):
-            on, unfolded = entry.get("on") is not False, entry.get("unfolded") is True
+            on, expanded = entry.get("on") is not False, entry.get("expanded") is True
             control = _read_control(entry.get("control"))
-            strands.setdefault(name, Strand(name, strength, on, sha256[:64], control, unfolded))
-    return list(strands.values())[:MAX_ADAPTERS]
+            stacked.setdefault(name, StackRow(name, strength, on, sha256[:64], control, expanded))
+    return list(stacked.values())[:MAX_ADAPTERS]
 
 
-def write_stack(strands: Iterable[Strand]) -> list[dict[str, Any]]:
+def write_stack(stacked: Iterable[StackRow]) -> list[dict[str, Any]]:
     return [
-        {**asdict(replace(strand, control=None)), "control": strand.control and strand.control.to_dict()}
-        for strand in strands
+        {**asdict(replace(each, control=None)), "control": each.control and each.control.to_dict()} for each in stacked
     ]
 
 
@@ -79,25 +78,30 @@ def _control(choice: AdapterChoice) -> AdapterChoice | None:
     return replace(choice, strength=1.0) if choice.controlled else None
 
 
-def choices(strands: Iterable[Strand]) -> tuple[AdapterChoice, ...]:
+def choices(stacked: Iterable[StackRow]) -> tuple[AdapterChoice, ...]:
     """What a request says about the stack: those that are switched on, in order."""
-    return tuple(strand.choice for strand in strands if strand.on)
+    return tuple(each.choice for each in stacked if each.on)
 
 
-def toggled(strands: Sequence[Strand], card: AdapterCard) -> list[Strand]:
+def toggled(stacked: Sequence[StackRow], card: AdapterCard) -> list[StackRow]:
     """The stack with the LoRA of `card` added at its end at its recommended strength, or taken out if it is there."""
-    without = [strand for strand in strands if strand.name != card.name]
-    return without if len(without) < len(strands) else [*strands, Strand(card.name, card.strength)][:MAX_ADAPTERS]
+    without = [each for each in stacked if each.name != card.name]
+    return without if len(without) < len(stacked) else [*stacked, StackRow(card.name, card.strength)][:MAX_ADAPTERS]
 
 
 def edited(
-    strands: Sequence[Strand], action: str, row: object, value: object = None, name: str = "", proportions: float = 1.0
-) -> list[Strand]:
-    """The stack after `action` (remove, up, down, switch, strength, fold, or one of the fold's) on one row.
+    stacked: Sequence[StackRow],
+    action: str,
+    row: object,
+    value: object = None,
+    name: str = "",
+    proportions: float = 1.0,
+) -> list[StackRow]:
+    """The stack after `action` (remove, up, down, switch, strength, details, or one of the details') on one row.
 
     Unchanged where that makes no sense. `name` says which of several controls, `proportions` those of the picture.
     """
-    result = list(strands)
+    result = list(stacked)
     index = int(row) if isinstance(row, str | int) and str(row).isdigit() else -1
     if not 0 <= index < len(result):
         return result
@@ -108,8 +112,8 @@ def edited(
         result[index], result[other] = result[other], result[index]
     elif action == "switch":
         result[index] = replace(one, on=not one.on)
-    elif action == "fold":
-        result[index] = replace(one, unfolded=not one.unfolded)
+    elif action == "details":
+        result[index] = replace(one, expanded=not one.expanded)
     elif action == "strength" and (strength := _number(value)) is not None:
         result[index] = replace(one, strength=strength)
     elif action in ACTIONS:
@@ -119,7 +123,7 @@ def edited(
 
 
 def stack_view(
-    strands: Sequence[Strand],
+    stacked: Sequence[StackRow],
     cards: Mapping[str, AdapterCard],
     previews: Path,
     prompt: str,
@@ -128,28 +132,28 @@ def stack_view(
     proportions: float = 1.0,
 ) -> str:
     """The stack as HTML. `cards` by name; a LoRA that is not among them is shown as missing."""
-    rows = [_row(index, one, cards.get(one.name), previews, prompt, proportions) for index, one in enumerate(strands)]
+    rows = [_row(index, one, cards.get(one.name), previews, prompt, proportions) for index, one in enumerate(stacked)]
     return render(
         "ui/stack.html.j2",
         rows=rows,
         slider=(*(STRENGTH.slider or (0.0, 2.0)), STRENGTH.step),
-        note=order_matters and len(strands) > 1,
+        note=order_matters and len(stacked) > 1,
     )
 
 
 def _row(
-    index: int, one: Strand, card: AdapterCard | None, previews: Path, prompt: str, proportions: float
+    index: int, one: StackRow, card: AdapterCard | None, previews: Path, prompt: str, proportions: float
 ) -> dict[str, Any]:
     title = card.title if card else one.name
     return {
         "one": one,
         "card": card,
         "title": title,
-        "strand": strand(card.category if card else ""),
+        "category_colour": category_colour(card.category if card else ""),
         "picture": picture(card, previews) if card else unknown_picture(),
         "words": [(word, has_word(prompt, word)) for word in card.triggers[:6]] if card else [],
-        "said": "" if one.unfolded else summary(one.choice),
-        "fold": fold(index, one.choice, title, proportions) if one.unfolded else "",
+        "said": "" if one.expanded else summary(one.choice),
+        "details": details(index, one.choice, title, proportions) if one.expanded else "",
     }
 
 

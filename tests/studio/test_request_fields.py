@@ -218,8 +218,8 @@ def test_a_column_of_prompts(planned, tmp_path, name, column):
 def test_the_form(name):
     request = varied(name)
     kept = through_json({**read_draft({}), **write_form(request)})
-    strands = read_stack(through_json(write_stack(stack_of(GenerationRecord(request)))))
-    assert read_form(read_draft(kept), strands, request.base_model) == request
+    stacked = read_stack(through_json(write_stack(stack_of(GenerationRecord(request)))))
+    assert read_form(read_draft(kept), stacked, request.base_model) == request
     assert lost_in_form(request) == []
 
 
@@ -306,8 +306,8 @@ def test_what_single_loras_take(asked, planned, name):
     request = GenerationRequest("a fox", adapters=(choice,))
     assert AdapterChoice.from_dict(through_json(choice.to_dict())) == choice
     assert choice.controlled == (name != "strength")
-    (strand,) = read_stack(through_json(write_stack(stack_of(GenerationRecord(request)))))
-    assert strand.choice == choice
+    (row,) = read_stack(through_json(write_stack(stack_of(GenerationRecord(request)))))
+    assert row.choice == choice
     assert summary(choice) or name == "strength"
     assert planned(f'prompts = ["a fox"]\nlora_sets = [[{toml(through_json(choice.to_dict()))}]]') == [
         GenerationRequest("a fox", adapters=(choice,), seed=planned('prompts = ["a fox"]')[0].seed)

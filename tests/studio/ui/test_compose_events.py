@@ -9,7 +9,7 @@ from lora_loom.pipelines.errors import OutputError
 from lora_loom.studio.ui.compose_jobs import Shown
 from lora_loom.studio.ui.compose_views import Filters, Viewer
 from lora_loom.studio.ui.form import read_draft
-from lora_loom.studio.ui.stack import Strand
+from lora_loom.studio.ui.stack import StackRow
 from lora_loom.studio.ui.undo import MOST, remembered
 
 # Gradio leaves the event loop that it makes for a page to the garbage collector.
@@ -45,7 +45,7 @@ def settled(events):
 
 
 def test_a_finished_picture_reaches_the_gallery(events):
-    updates = events.jobs.generate([Strand("owlet")], Viewer(), Shown(), *fields(events, seed=9))
+    updates = events.jobs.generate([StackRow("owlet")], Viewer(), Shown(), *fields(events, seed=9))
     view = until_told(events, updates[events.jobs.shown], events.view.gallery)
     assert settled(events).outputs[0] in view
 
@@ -95,7 +95,7 @@ def test_opening_the_page_brings_back_form_stack_and_job(events):
     kept = {"prompt": "kept words", "seed": 4}
     updates = events.opened(kept, [{"name": "crown", "strength": 0.3}])
     assert updates[events.view.controls["prompt"]] == "kept words"
-    assert updates[events.strands] == [Strand("crown", 0.3)]
+    assert updates[events.stacked] == [StackRow("crown", 0.3)]
     assert "crown" in updates[events.view.stack]
     assert "data-job" in updates[events.view.stage]
 
@@ -117,32 +117,32 @@ def test_nonsense_from_a_browser_changes_nothing(events, subtests):
         with subtests.test(data=data):
             event = gr.EventData(None, data)
             handler = events._guarded(events.shelf_used)
-            updates = handler([Strand("owlet")], Filters(), "x", "merge", event)
-            assert events.strands not in updates
+            updates = handler([StackRow("owlet")], Filters(), "x", "merge", event)
+            assert events.stacked not in updates
             assert events._guarded(events.gallery_used)(
                 Viewer(), Filters(), gr.EventData(None, {"action": "use", "name": "../x"})
             )
 
 
-def press(events, handler, own, strands, data, past=(), form=None):
+def press(events, handler, own, stacked, data, past=(), form=None):
     """Press as the page does: Gradio puts the event behind the handler's own inputs, the past and the form follow."""
     more = () if form is None else form
-    return events._undoable(handler, form=form is not None)(*own, gr.EventData(None, data), past, strands, *more)
+    return events._undoable(handler, form=form is not None)(*own, gr.EventData(None, data), past, stacked, *more)
 
 
 def test_changes_of_the_stack_are_taken_back_one_by_one(events):
-    stack, past = [Strand("owlet"), Strand("crown", 0.5)], ()
+    stack, past = [StackRow("owlet"), StackRow("crown", 0.5)], ()
     seen = [stack]
     for data in ({"action": "up", "row": "1"}, {"action": "remove", "row": "0"}):
         own = (stack, Filters(), "x", "merge", None, None)
         updates = press(events, events.stack_used, own, stack, data, past)
-        stack, past = updates[events.strands], updates[events.past]
+        stack, past = updates[events.stacked], updates[events.past]
         assert updates[events.view.undo].interactive
         seen.append(stack)
     for expected in reversed(seen[:-1]):
         updates = events.undone(past, Filters(), "x", "merge", None, None)
         past = updates[events.past]
-        assert updates[events.strands] == expected
+        assert updates[events.stacked] == expected
         assert events.view.controls["prompt"] not in updates  # what was written meanwhile stays
     assert not updates[events.view.undo].interactive
     assert events.undone(past, Filters(), "x", "merge", None, None) == {}
@@ -150,12 +150,12 @@ def test_changes_of_the_stack_are_taken_back_one_by_one(events):
 
 def test_a_recipe_is_taken_back_with_what_it_did_to_the_form(events):
     form = fields(events, prompt="my own words", method="switch")
-    updates = press(events, events.recipe_used, (Filters(),), [Strand("owlet")], {"value": "0"}, form=form)
+    updates = press(events, events.recipe_used, (Filters(),), [StackRow("owlet")], {"value": "0"}, form=form)
     assert updates[events.view.controls["prompt"]] != "my own words"
     back = events.undone(updates[events.past], Filters(), "another", "merge", None, None)
     assert back[events.view.controls["prompt"]] == "my own words"
     assert back[events.view.controls["method"]] == "switch"
-    assert back[events.strands] == [Strand("owlet")]
+    assert back[events.stacked] == [StackRow("owlet")]
 
 
 def test_what_leaves_the_stack_alone_leaves_the_past_alone(events):
@@ -163,17 +163,17 @@ def test_what_leaves_the_stack_alone_leaves_the_past_alone(events):
     assert events.past not in press(events, events.shelf_used, own, [], {"action": "category", "value": "style"})
 
 
-@pytest.mark.parametrize("data", [{"action": "fold", "row": "0"}, {"action": "up", "row": "0"}])
+@pytest.mark.parametrize("data", [{"action": "details", "row": "0"}, {"action": "up", "row": "0"}])
 def test_what_draws_the_same_is_no_step_of_the_past(events, data):
-    stack = [Strand("owlet"), Strand("crown")]
+    stack = [StackRow("owlet"), StackRow("crown")]
     updates = press(events, events.stack_used, (stack, Filters(), "x", "merge", None, None), stack, data)
-    assert events.strands in updates
+    assert events.stacked in updates
     assert events.past not in updates
 
 
 def test_the_past_has_an_end():
     past = ()
     for strength in range(MOST + 3):
-        past = remembered(past, [Strand("owlet", strength)])
+        past = remembered(past, [StackRow("owlet", strength)])
     assert len(past) == MOST
-    assert past[0].strands == (Strand("owlet", 3),)
+    assert past[0].stacked == (StackRow("owlet", 3),)

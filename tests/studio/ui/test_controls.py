@@ -1,4 +1,4 @@
-"""The fold of a stack row: its actions make controls, its view shows them, and nonsense changes nothing."""
+"""The details of a stack row: its actions make controls, its view shows them, and nonsense changes nothing."""
 
 import base64
 import io
@@ -7,8 +7,8 @@ from PIL import Image
 
 from lora_loom.pipelines.control import Region
 from lora_loom.pipelines.request import AdapterChoice
-from lora_loom.studio.ui.controls import BOXES, CURVES, DATA_URL, edited_control, fold, proportions_of, summary
-from lora_loom.studio.ui.stack import Strand, choices, edited, read_stack, write_stack
+from lora_loom.studio.ui.controls import BOXES, CURVES, DATA_URL, details, edited_control, proportions_of, summary
+from lora_loom.studio.ui.stack import StackRow, choices, edited, read_stack, write_stack
 
 PLAIN = AdapterChoice("fox", 0.8)
 LEFT = Region(box=BOXES["left"][1])
@@ -86,12 +86,12 @@ def test_nonsense_from_a_browser_changes_nothing(subtests):
 
 def test_the_view_shows_what_is_set_and_escapes_words():
     full = AdapterChoice("fox", 0.8, {"style": 0.5, "up_blocks.0": 0.0}, ((0, 0), (0.3, 1), (0.6, 0)), LEFT)
-    view = fold(0, full, "A <b>fox</b>", 1.0)
+    view = details(0, full, "A <b>fox</b>", 1.0)
     for shown in ('value="0.5"', "Also up_blocks.0 0.", "A curve of 3 points", "loom-box", "A &lt;b&gt;fox"):
         assert shown in view
     said = AdapterChoice("fox", region=Region(box=LEFT.box, prompt='"><script>alert(1)</script>'))
-    assert "<script" not in fold(0, said, "fox", 1.0)
-    assert "<canvas" in fold(0, AdapterChoice("fox", region=after(("region", "", "paint")).region), "fox", 2.0)
+    assert "<script" not in details(0, said, "fox", 1.0)
+    assert "<canvas" in details(0, AdapterChoice("fox", region=after(("region", "", "paint")).region), "fox", 2.0)
 
 
 def test_a_folded_row_says_it_in_a_few_words():
@@ -112,16 +112,16 @@ def test_proportions_are_those_of_the_form(subtests):
 
 
 def test_the_stack_keeps_controls_in_the_browser_and_asks_for_them():
-    strands = edited([Strand("fox", 0.8), Strand("ink")], "fold", "0")
-    strands = edited(strands, "block", "0", "0.5", "style")
-    strands = edited(strands, "exempt", "1")
-    strands = edited(strands, "strength", "0", "0.6")
-    assert choices(strands) == (AdapterChoice("fox", 0.6, {"style": 0.5}), AdapterChoice("ink", exempt=True))
-    assert read_stack(write_stack(strands)) == strands
-    assert [strand.unfolded for strand in strands] == [True, False]
-    assert edited(strands, "exempt", "1")[1].control is None
+    stacked = edited([StackRow("fox", 0.8), StackRow("ink")], "details", "0")
+    stacked = edited(stacked, "block", "0", "0.5", "style")
+    stacked = edited(stacked, "exempt", "1")
+    stacked = edited(stacked, "strength", "0", "0.6")
+    assert choices(stacked) == (AdapterChoice("fox", 0.6, {"style": 0.5}), AdapterChoice("ink", exempt=True))
+    assert read_stack(write_stack(stacked)) == stacked
+    assert [row.expanded for row in stacked] == [True, False]
+    assert edited(stacked, "exempt", "1")[1].control is None
     broken = [
         {"name": "fox", "strength": 1, "control": {"name": "fox", "curve": "up"}},
         {"name": "a", "strength": 1, "control": 3},
     ]
-    assert read_stack(broken) == [Strand("fox"), Strand("a")]
+    assert read_stack(broken) == [StackRow("fox"), StackRow("a")]

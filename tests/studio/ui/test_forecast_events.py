@@ -12,10 +12,10 @@ from lora_loom.studio.library.adapter_library import AdapterLibrary
 from lora_loom.studio.session import Studio
 from lora_loom.studio.ui.compose_views import Filters
 from lora_loom.studio.ui.form import read_draft
-from lora_loom.studio.ui.stack import Strand
+from lora_loom.studio.ui.stack import StackRow
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # Gradio's loops
-UNEVEN = [Strand("owlet", 0.1), Strand("crown", 1.0)]
+UNEVEN = [StackRow("owlet", 0.1), StackRow("crown", 1.0)]
 
 
 @pytest.fixture(scope="module")
@@ -33,19 +33,19 @@ def fields(events, **changes):
     return [values[name] for name in events.names]
 
 
-def shown(events, strands, before="", **changes):
+def shown(events, stacked, before="", **changes):
     """All that the area shows after a change, one view after the other."""
-    found = [*events.forecast.changed(strands, before, *fields(events, **changes))]
+    found = [*events.forecast.changed(stacked, before, *fields(events, **changes))]
     assert found[-1][events.forecast.before] == found[-1][events.view.forecast]
     return [each[events.view.forecast] for each in found]
 
 
 def test_nothing_is_shown_of_fewer_than_two(events):
-    assert shown(events, [Strand("owlet"), Strand("crown", on=False)], "old") == [""]
+    assert shown(events, [StackRow("owlet"), StackRow("crown", on=False)], "old") == [""]
 
 
 def test_it_is_made_once_and_tells_what_it_does_not_know(events):
-    before, view = shown(events, [Strand("owlet"), Strand("crown", 0.9)], Markup("<p>old</p>"))
+    before, view = shown(events, [StackRow("owlet"), StackRow("crown", 0.9)], Markup("<p>old</p>"))
     assert "loom-stale" in before
     assert "<p>old</p>" in before
     assert "&lt;b&gt;Owlet&lt;/b&gt;" in view
@@ -53,13 +53,13 @@ def test_it_is_made_once_and_tells_what_it_does_not_know(events):
     assert "loom-shares" in view
     assert re.search(r"About \d+% of pictures by Merge would lack a concept", view)
     assert "Told for Merge" not in view
-    (again,) = shown(events, [Strand("owlet"), Strand("crown", 0.9)], method="switch")
+    (again,) = shown(events, [StackRow("owlet"), StackRow("crown", 0.9)], method="switch")
     assert "Told for Merge" in again
 
 
 def test_without_a_fitted_model_it_says_nothing_of_pictures(events, monkeypatch, tmp_path):
     monkeypatch.setattr("lora_loom.studio.forecast.diagnosis.forecast_path", lambda: tmp_path / "none.json")
-    view = shown(events, [Strand("owlet", 0.7), Strand("crown", 0.8)])[-1]
+    view = shown(events, [StackRow("owlet", 0.7), StackRow("crown", 0.8)])[-1]
     assert "Not calibrated" in view
     assert "would lack a concept" not in view
 
@@ -72,15 +72,15 @@ def test_a_remedy_is_one_click(events):
     key = events.forecast.forecasts.of([AdapterChoice("owlet", 0.1), AdapterChoice("crown", 1.0)]).key
     assert f'data-key="{key}"' in view
 
-    def press(strands, key, value="0", action="remedy"):
+    def press(stacked, key, value="0", action="remedy"):
         event = gr.EventData(None, {"action": action, "key": key, "value": value})
-        return events.remedy_used(strands, Filters(), "x", "merge", None, None, event)
+        return events.remedy_used(stacked, Filters(), "x", "merge", None, None, event)
 
-    after = press(UNEVEN, key)[events.strands]
+    after = press(UNEVEN, key)[events.stacked]
     assert 0.2 < after[0].strength < 0.5
     assert 0.2 < after[1].strength < 0.5
     assert "None will dominate" in shown(events, after)[-1]
-    assert press([Strand("owlet", 0.2), Strand("crown")], key) == {}  # the page shows another stack by now
+    assert press([StackRow("owlet", 0.2), StackRow("crown")], key) == {}  # the page shows another stack by now
     assert press(UNEVEN, "nonsense") == {}
     assert press(UNEVEN, key, "99") == {}
     assert press(UNEVEN, key, "-1") == {}
@@ -89,24 +89,24 @@ def test_a_remedy_is_one_click(events):
 
 def test_a_large_examination_waits_to_be_asked(events, monkeypatch):
     monkeypatch.setattr(forecasts_module, "QUICK_LORAS", 1)
-    strands = [Strand("owlet", 0.7), Strand("crown", 0.7)]
-    (view,) = shown(events, strands)
+    stacked = [StackRow("owlet", 0.7), StackRow("crown", 0.7)]
+    (view,) = shown(events, stacked)
     assert 'data-action="foresee"' in view
     ask = gr.EventData(None, {"action": "foresee"})
-    *_, last = events.forecast.asked(strands, view, ask, *fields(events))
+    *_, last = events.forecast.asked(stacked, view, ask, *fields(events))
     assert "loom-shares" in last[events.view.forecast]
-    (quiet,) = events.forecast.asked(strands, view, gr.EventData(None, {"action": "remedy"}), *fields(events))
+    (quiet,) = events.forecast.asked(stacked, view, gr.EventData(None, {"action": "remedy"}), *fields(events))
     assert events.forecast.before not in quiet
 
 
 def test_what_fails_is_a_plain_line(events, monkeypatch):
-    strands = [Strand("owlet", 0.6), Strand("gone")]
-    assert "gone is left out" in shown(events, strands)[-1]
+    stacked = [StackRow("owlet", 0.6), StackRow("gone")]
+    assert "gone is left out" in shown(events, stacked)[-1]
 
     def fail(choices):
         raise RuntimeError("boom")
 
     monkeypatch.setattr(events.forecast.forecasts, "of", fail)
-    view = shown(events, [Strand("owlet", 0.55), Strand("crown", 0.55)])[-1]
+    view = shown(events, [StackRow("owlet", 0.55), StackRow("crown", 0.55)])[-1]
     assert "something went wrong inside Loom" in view
     assert "boom" not in view

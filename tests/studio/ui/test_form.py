@@ -15,9 +15,9 @@ from lora_loom.studio.ui.form import (
     stack_of,
     write_form,
 )
-from lora_loom.studio.ui.stack import Strand
+from lora_loom.studio.ui.stack import StackRow
 
-STACK = [Strand("owlet", 0.8), Strand("crown", 1.0, on=False)]
+STACK = [StackRow("owlet", 0.8), StackRow("crown", 1.0, on=False)]
 
 
 def values(**changes):
@@ -105,4 +105,4 @@ def test_one_picture_of_a_run_is_asked_for_by_its_own_seed():
     record = GenerationRecord(request, adapter_sha256={"owlet": "a" * 64}, image_index=2)
     one = request_of_one(record)
     assert (one.seed, one.num_images_per_prompt) == (12, 1)
-    assert stack_of(record) == [Strand("owlet", sha256="a" * 64)]
+    assert stack_of(record) == [StackRow("owlet", sha256="a" * 64)]

@@ -25,7 +25,7 @@ from lora_loom.studio.ui.gallery import Gallery, gallery_view
 from lora_loom.studio.ui.gate_view import gate_view
 from lora_loom.studio.ui.influence_view import influence_view
 from lora_loom.studio.ui.shelf import shelf
-from lora_loom.studio.ui.stack import Strand, stack_view
+from lora_loom.studio.ui.stack import StackRow, stack_view
 from lora_loom.studio.ui.stage import stage
 from lora_loom.studio.ui.words_view import words_view
 from lora_loom.studio.words import UnknownWord
@@ -82,8 +82,8 @@ def test_a_hostile_library_and_its_pictures(tmp_path, write_lora, subtests):
             cards = AdapterLibrary([folder]).cards()
             assert_harmless(shelf(cards, tmp_path / "thumbs", chosen={"bad"}, query=""))
             by_name = {card.name: card for card in cards}
-            strands = [Strand("bad"), Strand(words[:300]), Strand("bad2", sha256="0" * 64)]
-            assert_harmless(stack_view(strands, by_name, tmp_path / "thumbs", words[:1000], order_matters=True))
+            stacked = [StackRow("bad"), StackRow(words[:300]), StackRow("bad2", sha256="0" * 64)]
+            assert_harmless(stack_view(stacked, by_name, tmp_path / "thumbs", words[:1000], order_matters=True))
 
 
 def test_a_hostile_record(tmp_path, subtests):

@@ -8,9 +8,14 @@ from lora_loom.pipelines.compatibility.report import Remedy
 from lora_loom.pipelines.request import AdapterChoice
 from lora_loom.studio.forecast.forecasts import StackForecast
 from lora_loom.studio.ui.remedy import in_use, method_values, offered, remedied
-from lora_loom.studio.ui.stack import Strand
+from lora_loom.studio.ui.stack import StackRow
 
-STACK = [Strand("owlet", 0.5, unfolded=True), Strand("crown", 1.0), Strand("neon", 2.0, on=False), Strand("gone")]
+STACK = [
+    StackRow("owlet", 0.5, expanded=True),
+    StackRow("crown", 1.0),
+    StackRow("neon", 2.0, on=False),
+    StackRow("gone"),
+]
 
 
 def remedy(*choices, method="merge", **settings):
@@ -31,7 +36,7 @@ def forecast():
 
 def test_strengths_change_and_the_rest_of_the_stack_stays(forecast):
     found = remedied(STACK, remedy(AdapterChoice("Owlet", 0.25), AdapterChoice("Crown", 0.75)), forecast())
-    assert found == [Strand("owlet", 0.25, unfolded=True), Strand("crown", 0.75), *STACK[2:]]
+    assert found == [StackRow("owlet", 0.25, expanded=True), StackRow("crown", 0.75), *STACK[2:]]
 
 
 def test_a_lora_that_is_left_out_is_switched_off(forecast):
@@ -40,7 +45,7 @@ def test_a_lora_that_is_left_out_is_switched_off(forecast):
 
 
 def test_factors_by_block_multiply_those_there_are(forecast):
-    stack = [Strand.of(AdapterChoice("owlet", 0.5, blocks={"text": 0.8, "style": 0.1}, exempt=True)), STACK[1]]
+    stack = [StackRow.of(AdapterChoice("owlet", 0.5, blocks={"text": 0.8, "style": 0.1}, exempt=True)), STACK[1]]
     found = remedied(
         stack, remedy(AdapterChoice("Owlet", 0.5, blocks={"text": 0.5}), AdapterChoice("Crown")), forecast()
     )
@@ -70,5 +75,5 @@ def test_what_is_in_use_is_known(forecast):
 def test_a_block_is_not_held_back_twice(forecast):
     quieter = remedy(AdapterChoice("Owlet", 0.5, blocks={"text": 0.5}), AdapterChoice("Crown"))
     assert offered(forecast(quieter), STACK) == [(0, quieter)]
-    held = [Strand.of(AdapterChoice("owlet", 0.5, blocks={"text": 0.5})), STACK[1]]
+    held = [StackRow.of(AdapterChoice("owlet", 0.5, blocks={"text": 0.5})), STACK[1]]
     assert offered(forecast(quieter), held) == []

@@ -5,7 +5,7 @@ import math
 from lora_loom.pipelines.request import AdapterChoice
 from lora_loom.studio.library.adapter_library import AdapterLibrary
 from lora_loom.studio.ui.stack import (
-    Strand,
+    StackRow,
     choices,
     edited,
     has_word,
@@ -16,11 +16,11 @@ from lora_loom.studio.ui.stack import (
     write_stack,
 )
 
-STACK = [Strand("a", 1.0), Strand("b", 0.5, on=False), Strand("c", -1.0)]
+STACK = [StackRow("a", 1.0), StackRow("b", 0.5, on=False), StackRow("c", -1.0)]
 
 
-def names(strands):
-    return [one.name for one in strands]
+def names(stacked):
+    return [one.name for one in stacked]
 
 
 def test_what_was_written_is_read():
@@ -42,7 +42,7 @@ def test_entries_that_do_not_fit_are_left_out():
         {"name": "c", "strength": 1e9},
         {"name": "d" * 1000, "strength": 1},
     ]
-    assert read_stack(kept) == [Strand("a", 0.5)]
+    assert read_stack(kept) == [StackRow("a", 0.5)]
 
 
 def test_only_what_is_switched_on_is_asked_for():
@@ -52,7 +52,7 @@ def test_only_what_is_switched_on_is_asked_for():
 def test_toggling_adds_at_the_recommended_strength_and_takes_out(tmp_path, write_lora):
     write_lora(tmp_path / "a.safetensors", title="A", strength=0.7)
     (card,) = AdapterLibrary([tmp_path]).cards()
-    assert toggled([Strand("b")], card) == [Strand("b"), Strand("a", 0.7)]
+    assert toggled([StackRow("b")], card) == [StackRow("b"), StackRow("a", 0.7)]
     assert names(toggled(STACK, card)) == ["b", "c"]
 
 
@@ -95,9 +95,9 @@ def test_a_trigger_is_inserted_once():
 def test_the_view_names_missing_and_changed_files(tmp_path, write_lora):
     write_lora(tmp_path / "a.safetensors", triggers="owlet")
     cards = {card.name: card for card in AdapterLibrary([tmp_path]).cards()}
-    view = stack_view([Strand("a", sha256="0" * 64), Strand("gone")], cards, tmp_path, "", order_matters=False)
+    view = stack_view([StackRow("a", sha256="0" * 64), StackRow("gone")], cards, tmp_path, "", order_matters=False)
     assert "has changed since" in view
     assert "Not in your library" in view
-    unchanged = [Strand("a", sha256=cards["a"].sha256)]
+    unchanged = [StackRow("a", sha256=cards["a"].sha256)]
     assert "click to insert it" in stack_view(unchanged, cards, tmp_path, "", order_matters=False)
     assert "In the prompt" in stack_view(unchanged, cards, tmp_path, "owlet", order_matters=False)
