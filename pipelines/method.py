@@ -60,6 +60,11 @@ class FusionMethod(ABC):
             )
         return controlled(tuple(adapters), lambda fused: self.compose(fused, num_inference_steps))
 
+    @classmethod
+    def path_settings(cls) -> tuple[str, ...]:
+        """The settings that may name a file (`path` in their metadata): names only where strangers ask."""
+        return tuple(setting.name for setting in fields(cls) if setting.metadata.get("path"))
+
     @abstractmethod
     def compose(self, adapters: tuple[AdapterChoice, ...], num_inference_steps: int) -> FusionPlan:
         """The plan for at least one adapter, all with different names, by their strengths alone.

@@ -149,11 +149,12 @@ class Studio:
         *,
         save: bool,
     ) -> list[Generation]:
+        self.check(request)
+        pipeline = self.pipeline  # imports what is heavy under its lock: two threads that do so at once fail
+
         from lora_loom.pipelines.generate import generate
 
-        self.check(request)
         with self._drawing:
-            pipeline = self.pipeline
             adapters = {choice.name: self._adapter(choice) for choice in request.adapters}
             made = generate(pipeline, request, adapters, on_step=on_step, cancelled=cancelled, influence=self.influence)
         generations: list[Generation] = []
@@ -168,12 +169,13 @@ class Studio:
 
         The records hold each picture's share of the seconds. Raises what `generate` raises.
         """
-        from lora_loom.pipelines.generate import generate_batch
-
         requests = [self.hooks.request(request) for request in requests]
         self.check(requests[0])
+        pipeline = self.pipeline
+
+        from lora_loom.pipelines.generate import generate_batch
+
         with self._drawing:
-            pipeline = self.pipeline
             adapters = {choice.name: self._adapter(choice) for choice in requests[0].adapters}
             made = generate_batch(pipeline, requests, adapters)
         share = made.seconds / len(requests)
@@ -283,6 +285,7 @@ class Studio:
 
         from lora_loom.pipelines.attention import use_attention
         from lora_loom.pipelines.families import FusionPipeline
+        from lora_loom.pipelines.generate import generate as _  # noqa: F401 - here and not in two threads at once
 
         device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = self._dtype or (torch.float32 if device == "cpu" else torch.float16)

@@ -95,7 +95,8 @@ class Arbiter(FusionMethod):
         default="auto",
         metadata={
             "help": "The trained gate beside it in the layers: auto for the one of this base if there is one, none, a "
-            "name or the path of a gate file."
+            "name or the path of a gate file.",
+            "path": True,
         },
     )
     budget: float = field(

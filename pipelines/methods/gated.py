@@ -34,7 +34,10 @@ class Gated(FusionMethod):
 
     gate: str = field(
         default="auto",
-        metadata={"help": "the gate: auto for the one of this base, none, a name or the path of a gate file"},
+        metadata={
+            "help": "the gate: auto for the one of this base, none, a name or the path of a gate file",
+            "path": True,
+        },
     )
     trust: float = field(
         default=1.0,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lora_loom.pipelines.errors import OutputError, RequestError
+from lora_loom.pipelines.errors import BaseModelError, OutputError, RequestError
 from lora_loom.studio.records.record import GenerationRecord, pixels_sha256, save_png
 
 if TYPE_CHECKING:
@@ -27,6 +27,25 @@ def check_out(out: Path | None) -> None:
 def start_of_variation(record: GenerationRecord) -> GenerationRequest:
     """What to change to get something like this one picture, without the rest of its run."""
     return replace(record.request, seed=record.seed, num_images_per_prompt=1)
+
+
+def on_opened_base(record: GenerationRecord, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is given beside a picture, once it is settled that the person chose the base: a record never does.
+
+    A picture comes from anywhere, and a base is a folder that is opened or a hub that is asked. Raises BaseModelError
+    for one that is neither installed under its name nor given by --base.
+    """
+    from lora_loom.pipelines.bases import named_bases
+
+    recorded = record.request.base_model
+    if "base_model" not in given and recorded not in named_bases():
+        raise BaseModelError(
+            "the picture was made with a base model that a picture may not open",
+            expected=f"--base, or a picture of {' or '.join(named_bases())}",
+            found=recorded,
+            remedy="If you know and trust that base, name it with --base",
+        )
+    return {name: value for name, value in given.items() if (name, value) != ("base_model", recorded)}
 
 
 def by_effect(studio: Studio, request: GenerationRequest, record: GenerationRecord | None) -> GenerationRequest:

@@ -60,6 +60,8 @@ def command(
     record = read_record(source) if source else None
     if record and (strange := not_understood(record.extensions)):
         typer.echo(f"A newer Loom recorded more than this one knows: {plain(', '.join(strange))}.", err=True)
+    if record is not None:
+        given = drawing.on_opened_base(record, given)
     request = asked_for(record and drawing.start_of_variation(record), given, flags, setting or [])
     studio = Studio(
         request.base_model,

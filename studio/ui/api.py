@@ -16,6 +16,7 @@ from lora_loom.pipelines.request import GenerationRequest
 from lora_loom.studio.jobs.job import Job
 from lora_loom.studio.library.search import search
 from lora_loom.studio.settings_form import form
+from lora_loom.studio.ui.without_paths import without_paths
 from lora_loom.studio.ui.workspace import Workspace
 
 
@@ -25,7 +26,7 @@ def add_endpoints(workspace: Workspace) -> None:
     def generate(request: dict) -> dict:
         """Queue a request (the JSON of GenerationRequest; base_model may be left out) and return its job."""
         values = {"base_model": workspace.studio.base_model, **request}
-        return describe(workspace.worker.submit(GenerationRequest.from_dict(values)))
+        return describe(workspace.submit(GenerationRequest.from_dict(values)))
 
     def job(job_id: str) -> dict:
         """How far a job is; the latest one for an empty id."""
@@ -69,8 +70,9 @@ def add_endpoints(workspace: Workspace) -> None:
 
 def describe(job: Job) -> dict[str, Any]:
     """A job as JSON."""
+    error = {name: without_paths(words) for name, words in job.error.items()}
     plain = {field.name: getattr(job, field.name) for field in fields(job)}
-    return {**plain, "request": job.request.to_dict(), "error": dict(job.error), "progress": job.progress}
+    return {**plain, "request": job.request.to_dict(), "error": error, "progress": job.progress}
 
 
 def _known(job: Job | None, job_id: str) -> Job:
@@ -87,6 +89,6 @@ def _explained(endpoint: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return endpoint(*arguments, **named)
         except LoomError as error:
-            raise gr.Error(str(error), title=type(error).__name__, print_exception=False) from error
+            raise gr.Error(without_paths(str(error)), title=type(error).__name__, print_exception=False) from error
 
     return explained

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from lora_loom.pipelines.errors import LoomError
 from lora_loom.studio.templates import render
+from lora_loom.studio.ui.without_paths import without_paths
 
 
 def error_banner(error: LoomError | Mapping[str, str]) -> str:
@@ -25,7 +26,12 @@ def notice_banner(title: str, lines: Sequence[str] = (), *, warning: bool = Fals
 def _banner(
     tone: str, title: str, *, parts: Sequence[tuple[str, str]] = (), lines: Sequence[str] = (), kind: str = ""
 ) -> str:
-    return render("ui/banner.html.j2", tone=tone, title=title, parts=parts, lines=lines, kind=kind)
+    shown = {
+        "title": without_paths(title),
+        "parts": [(label, without_paths(words)) for label, words in parts],
+        "lines": [without_paths(line) for line in lines],
+    }
+    return render("ui/banner.html.j2", tone=tone, kind=kind, **shown)
 
 
 def _sentence(words: str) -> str:

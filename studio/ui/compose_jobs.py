@@ -46,7 +46,7 @@ class JobEvents:
         if values["new_seed"]:
             values["seed"] = random_seed()
         request = read_form(values, stacked, self.workspace.studio.base_model)
-        job = self.workspace.worker.submit(request)
+        job = self.workspace.submit(request)
         news = self._news(Shown((*shown.watched, job.id)), viewer)
         return {self.view.banner: "", self.view.controls["seed"]: request.seed, **news}
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lora_loom.pipelines.request import GenerationRequest
+from lora_loom.studio.jobs.job import Job
 from lora_loom.studio.jobs.store import JobStore
 from lora_loom.studio.jobs.worker import JobWorker
 from lora_loom.studio.session import Studio
 from lora_loom.studio.ui.gallery import Gallery
+from lora_loom.studio.ui.public import check_public
 from lora_loom.studio.ui.services import Services
 
 STATE_FOLDER = ".loom"  # inside the output folder: jobs/ is never served, thumbnails/ is
@@ -31,6 +34,11 @@ class Workspace:
         worker = JobWorker(studio, store)
         worker.resume()
         return cls(studio, store, worker, Gallery(studio.output_dir), state / "thumbnails")
+
+    def submit(self, request: GenerationRequest) -> Job:
+        """Queue a request of the page or of a program that talks to it; raises what can be known before drawing."""
+        check_public(request)
+        return self.worker.submit(request)
 
     @property
     def served_folders(self) -> list[Path]:

@@ -1,5 +1,7 @@
 """Studio: one object draws, saves with a record, draws again the same, and never puts one LoRA in another's place."""
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -247,3 +249,22 @@ def test_library_folders_come_from_the_caller_the_environment_and_the_pocket_wor
     assert roots[2].name == "adapters"
     with pytest.raises(RequestError, match="is not there"):
         library_roots([tmp_path / "nothing"])
+
+
+def test_two_threads_may_be_the_first_to_draw(tiny_pocket, tmp_path):
+    script = f"""
+import threading
+from lora_loom.pipelines.request import GenerationRequest
+from lora_loom.studio.library.adapter_library import AdapterLibrary
+from lora_loom.studio.session import Studio
+studio = Studio({str(tiny_pocket)!r}, AdapterLibrary([]), {str(tmp_path)!r}, device="cpu")
+request = GenerationRequest("x", base_model={str(tiny_pocket)!r}, num_inference_steps=1)
+made = []
+draw = [threading.Thread(target=lambda: made.append(studio.generate(request, save=False))) for _ in range(3)]
+threads = [*draw, threading.Thread(target=lambda: studio.pipeline)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(made))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=250)
+    assert done.stdout.strip().endswith("3"), done.stderr

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from lora_loom.studio import session
@@ -19,6 +20,8 @@ def loom(monkeypatch, tmp_path, tiny_pocket, write_lora):
 
     def run(*args):
         options = ["--library", "loras", "--json"]
+        if "--from" in args and "--base" not in args:
+            options += ["--base", str(tiny_pocket)]
         result = CliRunner().invoke(build(), ["generate", *args, *options])
         return json.loads(result.stdout)
 
@@ -76,7 +79,7 @@ def test_a_changed_base_is_named(loom, recipe, tiny_pocket, tmp_path):
     loom(*recipe, "--base", str(base), "--out", "x.png")
     config = base / "unet" / "config.json"
     config.write_text(config.read_text() + "\n")
-    error = loom("--from", "x.png", "--out", "z.png")["error"]
+    error = loom("--from", "x.png", "--base", str(base), "--out", "z.png")["error"]
     assert error["type"] == "BaseModelError"
     assert "has changed" in error["message"]
 
@@ -98,3 +101,19 @@ def test_mistakes_are_named_and_nothing_is_written(loom, recipe, tmp_path, subte
             assert error["type"] == kind
             assert error["message"]
             assert not list(tmp_path.glob("*.png"))
+
+
+def test_a_picture_does_not_choose_the_base(loom, recipe, tmp_path, monkeypatch):
+    from lora_loom.pipelines import bases
+    from lora_loom.pipelines.request import GenerationRequest
+    from lora_loom.studio.records.record import GenerationRecord, save_png
+
+    monkeypatch.setattr(bases, "resolve_base", lambda name: pytest.fail(f"{name} was looked up"))
+    for name in ("attacker/evil-model", str(tmp_path), "model.safetensors"):
+        record = GenerationRecord(GenerationRequest("x", base_model=name))
+        save_png(Image.new("RGB", (8, 8)), record, tmp_path / "strange.png")
+        for options in ([], ["--seed", "2"], ["--prompt", "y"]):
+            command = ["generate", "--from", "strange.png", *options, "--out", "z.png", "--json"]
+            error = json.loads(CliRunner().invoke(build(), command).stdout)["error"]
+            assert error["type"] == "BaseModelError", (name, options)
+            assert "--base" in error["remedy"], (name, options)
