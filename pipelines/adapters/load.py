@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_loom.pipelines.adapters.base_family import BaseFamily, detect_base_family
-from lora_loom.pipelines.adapters.dialect import all_dialects, choose_dialect
+from lora_loom.pipelines.adapters.dialect import all_dialects, read_keys
 from lora_loom.pipelines.adapters.examine import Examined, UsableModule, examine
 from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors, Magnitude
 from lora_loom.pipelines.adapters.file_keys import ParsedKeys
@@ -70,8 +70,8 @@ def inspect_adapter(path: str | Path, target: BaseTarget | None = None, limits: 
 def _understand(file: SafetensorsFile, target: BaseTarget | None, limits: Limits) -> _Understood:
     keys = file.header.entries.keys()
     family = detect_base_family(keys, file.header.shapes, file.metadata)
-    dialect = choose_dialect(keys)
-    if dialect is None:
+    understood = read_keys(keys, target)
+    if understood is None:
         raise AdapterMatchError(
             f"{display_text(file.path.name)} holds no LoRA that Loom knows",
             path=file.path,
@@ -79,18 +79,18 @@ def _understand(file: SafetensorsFile, target: BaseTarget | None, limits: Limits
             found=f"{len(keys)} tensors: {display_names(sorted(keys), 5) or 'none'}",
             remedy="A full model is used as a base, an embedding or a ControlNet is no LoRA",
         )
-    parsed = dialect.parse(keys, target)
+    parsed = understood.parsed
     examined = examine(file, parsed, peft_scales(file.metadata, file.path), target, limits)
     receipt = Receipt(
         file=display_text(file.path.name),
         sha256=file.sha256,
-        dialect=dialect.NAME,
+        dialect=understood.dialect,
         base_family=family.name,
         base_family_why=family.why,
         target_family=target.family if target else "",
         components=examined.receipts,
         unknown_keys=tuple(
-            Ignored(display_text(key), f"no part of a LoRA in {dialect.NAME} names") for key in parsed.unknown
+            Ignored(display_text(key), f"no part of a LoRA in {understood.dialect} names") for key in parsed.unknown
         ),
     )
     return _Understood(file, parsed, family, examined, receipt)
