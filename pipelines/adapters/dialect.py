@@ -1,6 +1,7 @@
 """Which dialects a file speaks: of those in `dialects/`, the surest of each module's keys reads that module.
 
-Tools convert one half of a file and leave the other, so a U-Net in kohya's names may come with a text encoder in PEFT's.
+Tools convert one half of a file and leave the other, so a U-Net in kohya's names may come with a text encoder in those
+of PEFT.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ def _check_match(found: _Understood, target: BaseTarget) -> None:
             f"{shown} is a DoRA without its magnitudes",
             path=file.path,
             expected="a dora_scale or lora_magnitude_vector for every module",
-            found=f"none for {len(found.examined.dora)} modules: {display_names(found.examined.dora)}",
+            found=f"none that fits for {len(found.examined.dora)} modules: {display_names(found.examined.dora)}",
             remedy=_DORA_REMEDY,
         )
     made_for = family_named(found.family.name)

@@ -77,6 +77,15 @@ def peft_scales(metadata: Mapping[str, str], path: Path) -> Mapping[str, PeftSca
     return {}
 
 
+def trained_as_dora(metadata: Mapping[str, str]) -> bool:
+    """Whether kohya's header says that weights were decomposed, such as LyCORIS' `dora_wd`."""
+    try:
+        arguments = _fields(metadata.get("ss_network_args", "{}").encode())
+    except ValueError:  # a stranger's text, which nothing but this depends on
+        return False
+    return any(str(arguments.get(name, "")).lower() == "true" for name in ("dora_wd", "use_dora"))
+
+
 def _by_component(fields: dict[str, Any]) -> dict[str, PeftScales]:
     grouped: dict[str, dict[str, Any]] = {}
     for key, value in fields.items():
