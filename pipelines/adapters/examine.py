@@ -14,7 +14,7 @@ from lora_loom.pipelines.adapters.kinds import Kind, UpdateShape, supported_kind
 from lora_loom.pipelines.adapters.limits import Limits
 from lora_loom.pipelines.adapters.places import ModuleShape, Place
 from lora_loom.pipelines.adapters.receipt import ComponentReceipt, Ignored, WrongShape
-from lora_loom.pipelines.adapters.scales import PeftScales, trained_as_dora
+from lora_loom.pipelines.adapters.scales import PeftScales, trained_as_dora, unusable
 from lora_loom.pipelines.errors import AdapterFileError
 
 if TYPE_CHECKING:
@@ -172,7 +172,10 @@ def _scale(
         alpha = _number(file, module, "alpha")
         scale = alpha / shape.dim if shape.dim else 1.0
     elif configured is not None:
-        alpha, scale = configured.of(module.name, shape.dim)
+        try:
+            alpha, scale = configured.of(module.name, shape.dim)
+        except ValueError as error:
+            raise unusable(file.path, error) from error
     if "scalar" in module.keys:
         scale *= _number(file, module, "scalar")
     if not math.isnan(scale) and abs(scale) > limits.scale:
