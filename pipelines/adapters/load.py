@@ -15,6 +15,7 @@ from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors, Magnitude
 from lora_loom.pipelines.adapters.file_keys import ParsedKeys
 from lora_loom.pipelines.adapters.hostile_text import display_names, display_text
 from lora_loom.pipelines.adapters.limits import DEFAULT_LIMITS, Limits
+from lora_loom.pipelines.adapters.other_kinds import check_kind, check_spelling
 from lora_loom.pipelines.adapters.places import Place
 from lora_loom.pipelines.adapters.receipt import Ignored, Receipt, WrongShape
 from lora_loom.pipelines.adapters.safetensors_file import SafetensorsFile, read, read_tensors
@@ -49,6 +50,7 @@ def load_adapter(
     """
     file = read_tensors(source, limits=limits) if isinstance(source, Mapping) else read(source, limits)
     found = _understand(file, target, limits)
+    check_kind(file.path, found.parsed)
     _check_match(found, target)
     factors: dict[str, dict[str, LoraFactors]] = {component: {} for component in target.components}
     for usable in found.examined.usable:
@@ -72,6 +74,7 @@ def _understand(file: SafetensorsFile, target: BaseTarget | None, limits: Limits
     family = detect_base_family(keys, file.header.shapes, file.metadata)
     understood = read_keys(keys, target)
     if understood is None:
+        check_spelling(file.path, keys)
         raise AdapterMatchError(
             f"{display_text(file.path.name)} holds no LoRA that Loom knows",
             path=file.path,

@@ -45,7 +45,7 @@ def test_what_is_not_safe_or_not_understood_is_refused(subtests):
 
 def test_no_pattern_takes_long():
     started = time.monotonic()
-    pattern = NamePattern(".*a.{60}" + "|.*b.{60}")
+    pattern = NamePattern(".*a.{60}b")
     names = [f"{number:0512b}".translate({48: "a", 49: "b"}) + "!" for number in range(3, 3**200, 3**196)]
     with pytest.raises(ValueError, match="too long"):
         any(pattern.matches(name) for name in names)
