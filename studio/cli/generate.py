@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from lora_loom.pipelines.errors import RequestError
+from lora_loom.pipelines.prompt_syntax import prompt_notices
 from lora_loom.pipelines.request import SettingValue
 from lora_loom.studio.cli.method_flags import with_method_flags
 from lora_loom.studio.cli.output import AsJson, plain, print_json
@@ -60,6 +61,8 @@ def command(
     record = read_record(source) if source else None
     if record and (strange := not_understood(record.extensions)):
         typer.echo(f"A newer Loom recorded more than this one knows: {plain(', '.join(strange))}.", err=True)
+    for notice in prompt_notices(written or ""):
+        typer.echo(plain(notice), err=True)
     request = asked_for(record and drawing.start_of_variation(record), given, flags, setting or [])
     studio = Studio(
         request.base_model,

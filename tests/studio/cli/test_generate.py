@@ -151,3 +151,10 @@ def test_mistakes_are_told_before_drawing(loom, tmp_path, subtests):
             assert result.exit_code == 2
             assert words in result.stderr
             assert list(tmp_path.iterdir()) == []
+
+
+def test_what_of_a_prompt_is_not_read_is_said_beside_the_result(loom):
+    result = loom("a (fox:1.3)", "--json")
+    assert pictures(result)
+    assert "(fox:1.3): weights of words are not read yet" in result.stderr
+    assert not loom("a fox", "--json").stderr
