@@ -47,7 +47,7 @@ def command(
 ) -> None:
     """Draw pictures with LoRAs. The same request gives the same pixels on the same machine."""
     from lora_loom.studio.cli import drawing
-    from lora_loom.studio.cli.request_options import asked_for
+    from lora_loom.studio.cli.request_options import asked_for, with_files
     from lora_loom.studio.extensions import not_understood
     from lora_loom.studio.library.adapter_library import AdapterLibrary
     from lora_loom.studio.records.record import read_record
@@ -57,6 +57,8 @@ def command(
         raise RequestError("the prompt was given twice", remedy="Give it as an argument or with --prompt")
     drawing.check_out(out)
     written = words if prompt is None else prompt
+    known = AdapterLibrary(library_roots(library or []))
+    asked = with_files(asked, known)
     given = {**({} if written is None else {"prompt": written}), **asked}
     record = read_record(source) if source else None
     if record and (strange := not_understood(record.extensions)):
@@ -66,7 +68,7 @@ def command(
     request = asked_for(record and drawing.start_of_variation(record), given, flags, setting or [])
     studio = Studio(
         request.base_model,
-        AdapterLibrary(library_roots(library or [])),
+        known,
         attention=attention or (record.attention if record else "default"),
         influence=influence,
     )
