@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
@@ -13,7 +14,7 @@ from lora_loom.pipelines.adapters.kinds import Kind, UpdateShape, supported_kind
 from lora_loom.pipelines.adapters.limits import Limits
 from lora_loom.pipelines.adapters.places import ModuleShape, Place
 from lora_loom.pipelines.adapters.receipt import ComponentReceipt, Ignored, WrongShape
-from lora_loom.pipelines.adapters.scales import PeftScales
+from lora_loom.pipelines.adapters.scales import PeftScales, trained_as_dora, unusable
 from lora_loom.pipelines.errors import AdapterFileError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 MagnitudeAxis: TypeAlias = Literal["output", "input"]
 _Number = TypeVar("_Number", int, float)
+_OF_DORA = re.compile(r"dora_scale|lora_magnitude_vector")
 _BESIDE_WEIGHTS = {"alpha", "scalar", "magnitude"}
 
 
@@ -91,18 +93,23 @@ def examine(
     """Look at every module once. Raises AdapterFileError where the file contradicts itself or breaks a limit."""
     components: dict[str, _Component] = {}
     non_finite = set(file.non_finite)
-    dora: list[str] = []
+    dora = [display_text(key) for key in parsed.unknown if _OF_DORA.search(key)]
+    said = trained_as_dora(file.metadata)
+    magnitudes = bool(dora) or any("magnitude" in module.keys for module in parsed.modules)
     for module in parsed.modules:
         into = components.setdefault(module.component, _Component())
         into.non_finite += [display_text(key) for key in module.keys.values() if key in non_finite]
         configured = peft.get(module.component, peft.get(""))
-        if configured is not None and configured.dora and "magnitude" not in module.keys:
+        of_dora = configured.dora if configured is not None else said and not magnitudes
+        if of_dora and "magnitude" not in module.keys:
             dora.append(display_text(module.name))
             into.ignored.append(Ignored(dora[-1], "dora: the magnitudes that it rescales the weight to are missing"))
             continue
         kind = supported_kind(module.keys)
         into.ignored += _beside(file, module, kind)
         if kind is None:
+            if "magnitude" in module.keys and module.keys.keys() <= _BESIDE_WEIGHTS:  # the factors have another name
+                dora.append(f"{display_text(module.name)}, which has magnitudes only")
             continue
         shape = _measured(file, module, kind, limits)
         alpha, scale = _scale(file, module, shape, configured, limits)
@@ -165,7 +172,10 @@ def _scale(
         alpha = _number(file, module, "alpha")
         scale = alpha / shape.dim if shape.dim else 1.0
     elif configured is not None:
-        alpha, scale = configured.of(module.name, shape.dim)
+        try:
+            alpha, scale = configured.of(module.name, shape.dim)
+        except ValueError as error:
+            raise unusable(file.path, error) from error
     if "scalar" in module.keys:
         scale *= _number(file, module, "scalar")
     if not math.isnan(scale) and abs(scale) > limits.scale:

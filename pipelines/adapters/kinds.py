@@ -55,6 +55,8 @@ def why_unsupported(parts: Collection[str]) -> tuple[str, str]:
             return kind, reason
     if any(kind.parts & present for kind in _KINDS):
         return "incomplete", f"only {', '.join(sorted(present))} of the parts of its update are in the file"
+    if "magnitude" in present:
+        return "dora", "magnitudes without the factors that they belong to"
     return "alpha", "an alpha without weights"
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_loom.pipelines.adapters.base_family import BaseFamily, detect_base_family
-from lora_loom.pipelines.adapters.dialect import all_dialects, choose_dialect
+from lora_loom.pipelines.adapters.dialect import all_dialects, read_keys
 from lora_loom.pipelines.adapters.examine import Examined, UsableModule, examine
 from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors, Magnitude
 from lora_loom.pipelines.adapters.file_keys import ParsedKeys
 from lora_loom.pipelines.adapters.hostile_text import display_names, display_text
 from lora_loom.pipelines.adapters.limits import DEFAULT_LIMITS, Limits
+from lora_loom.pipelines.adapters.other_kinds import check_kind, check_spelling
 from lora_loom.pipelines.adapters.places import Place
 from lora_loom.pipelines.adapters.receipt import Ignored, Receipt, WrongShape
 from lora_loom.pipelines.adapters.safetensors_file import SafetensorsFile, read, read_tensors
@@ -49,6 +50,7 @@ def load_adapter(
     """
     file = read_tensors(source, limits=limits) if isinstance(source, Mapping) else read(source, limits)
     found = _understand(file, target, limits)
+    check_kind(file.path, found.parsed)
     _check_match(found, target)
     factors: dict[str, dict[str, LoraFactors]] = {component: {} for component in target.components}
     for usable in found.examined.usable:
@@ -70,8 +72,9 @@ def inspect_adapter(path: str | Path, target: BaseTarget | None = None, limits: 
 def _understand(file: SafetensorsFile, target: BaseTarget | None, limits: Limits) -> _Understood:
     keys = file.header.entries.keys()
     family = detect_base_family(keys, file.header.shapes, file.metadata)
-    dialect = choose_dialect(keys)
-    if dialect is None:
+    understood = read_keys(keys, target)
+    if understood is None:
+        check_spelling(file.path, keys)
         raise AdapterMatchError(
             f"{display_text(file.path.name)} holds no LoRA that Loom knows",
             path=file.path,
@@ -79,18 +82,18 @@ def _understand(file: SafetensorsFile, target: BaseTarget | None, limits: Limits
             found=f"{len(keys)} tensors: {display_names(sorted(keys), 5) or 'none'}",
             remedy="A full model is used as a base, an embedding or a ControlNet is no LoRA",
         )
-    parsed = dialect.parse(keys, target)
+    parsed = understood.parsed
     examined = examine(file, parsed, peft_scales(file.metadata, file.path), target, limits)
     receipt = Receipt(
         file=display_text(file.path.name),
         sha256=file.sha256,
-        dialect=dialect.NAME,
+        dialect=understood.dialect,
         base_family=family.name,
         base_family_why=family.why,
         target_family=target.family if target else "",
         components=examined.receipts,
         unknown_keys=tuple(
-            Ignored(display_text(key), f"no part of a LoRA in {dialect.NAME} names") for key in parsed.unknown
+            Ignored(display_text(key), f"no part of a LoRA in {understood.dialect} names") for key in parsed.unknown
         ),
     )
     return _Understood(file, parsed, family, examined, receipt)
@@ -134,7 +137,7 @@ def _check_match(found: _Understood, target: BaseTarget) -> None:
             f"{shown} is a DoRA without its magnitudes",
             path=file.path,
             expected="a dora_scale or lora_magnitude_vector for every module",
-            found=f"none for {len(found.examined.dora)} modules: {display_names(found.examined.dora)}",
+            found=f"none that fits for {len(found.examined.dora)} modules: {display_names(found.examined.dora)}",
             remedy=_DORA_REMEDY,
         )
     made_for = family_named(found.family.name)

@@ -45,7 +45,7 @@ def command(
     from lora_loom.studio.session import Studio, library_roots
 
     studio = Studio(base, AdapterLibrary(library_roots(library or [])))
-    card = studio.library.find(lora)
+    card = studio.library.find_or_add(lora)
     asked = prompts_for(card, prompt or [], pictures, base)
     attribute = _judged(card) if measure == "judge" else None
     adapter = load_adapter(card.path, name=card.name, target=BaseTarget.from_pipeline(studio.pipeline))

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from lora_loom.pipelines.errors import RequestError
+from lora_loom.pipelines.prompt_syntax import prompt_notices
 from lora_loom.pipelines.request import SettingValue
 from lora_loom.studio.cli.method_flags import with_method_flags
 from lora_loom.studio.cli.output import AsJson, plain, print_json
@@ -46,7 +47,7 @@ def command(
 ) -> None:
     """Draw pictures with LoRAs. The same request gives the same pixels on the same machine."""
     from lora_loom.studio.cli import drawing
-    from lora_loom.studio.cli.request_options import asked_for
+    from lora_loom.studio.cli.request_options import asked_for, with_files
     from lora_loom.studio.extensions import not_understood
     from lora_loom.studio.library.adapter_library import AdapterLibrary
     from lora_loom.studio.records.record import read_record
@@ -56,16 +57,20 @@ def command(
         raise RequestError("the prompt was given twice", remedy="Give it as an argument or with --prompt")
     drawing.check_out(out)
     written = words if prompt is None else prompt
+    known = AdapterLibrary(library_roots(library or []))
+    asked = with_files(asked, known)
     given = {**({} if written is None else {"prompt": written}), **asked}
     record = read_record(source) if source else None
     if record and (strange := not_understood(record.extensions)):
         typer.echo(f"A newer Loom recorded more than this one knows: {plain(', '.join(strange))}.", err=True)
     if record is not None:
         given = drawing.on_opened_base(record, given)
+    for notice in prompt_notices(written or ""):
+        typer.echo(plain(notice), err=True)
     request = asked_for(record and drawing.start_of_variation(record), given, flags, setting or [])
     studio = Studio(
         request.base_model,
-        AdapterLibrary(library_roots(library or [])),
+        known,
         attention=attention or (record.attention if record else "default"),
         influence=influence,
     )

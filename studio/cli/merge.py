@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lora_loom.pipelines.errors import OutputError, RequestError
-from lora_loom.pipelines.prompt_syntax import parse_choice
+from lora_loom.pipelines.prompt_syntax import parse_strength
 from lora_loom.pipelines.request import AdapterChoice, SettingValue
 from lora_loom.studio.cli.method_flags import with_method_flags
 from lora_loom.studio.cli.output import AsJson, plain, print_json
@@ -113,7 +113,7 @@ def _chosen(studio: Studio, loras: Sequence[str]) -> tuple[tuple[AdapterChoice, 
     choices: list[AdapterChoice] = []
     adapters: dict[str, Adapter] = {}
     for text in loras:
-        choice = parse_choice(text)
+        choice = parse_strength(text)
         is_file = choice.name.endswith(".safetensors")
         path = Path(choice.name) if is_file else studio.library.find(choice.name).path
         name = path.stem if is_file else choice.name

@@ -14,6 +14,7 @@ from lora_loom.pipelines.request import GenerationRequest, SettingValue
 from lora_loom.studio.cli.lora_controls import with_controls
 from lora_loom.studio.cli.method_flags import chosen_settings
 from lora_loom.studio.cli.request_flags import lora_flags, request_flags
+from lora_loom.studio.library.adapter_library import AdapterLibrary, is_file_name
 
 
 def asked_for(
@@ -51,6 +52,28 @@ def asked_for(
     if "prompt" not in fields:
         raise RequestError("there is no prompt", expected="a description of the picture", remedy="Write it in quotes")
     return GenerationRequest(**fields, settings=settings)
+
+
+def with_files(given: Mapping[str, Any], library: AdapterLibrary) -> dict[str, Any]:
+    """The options with the files among `lora` as LoRAs of the library, by its names for them, in the controls too.
+
+    Only what a person types as `--lora` may be a path: records and prompts come from others.
+    """
+    fields = dict(given)
+    parts = [text.partition(":") for text in fields.get("lora", ())]
+    paths = {name.strip() for name, _, _ in parts if is_file_name(name)}
+    for path in paths:
+        library.add(path)
+    names = {path: library.add(path).name for path in paths}  # once all are there, as one may change another's name
+
+    def named(name: str, colon: str, rest: str) -> str:
+        return f"{names.get(name.strip(), name)}{colon}{rest}"
+
+    if names:
+        fields["lora"] = [named(*each) for each in parts]
+        for option in lora_flags().keys() & fields.keys():
+            fields[option] = [named(*text.partition(":")) for text in fields[option]]
+    return fields
 
 
 def parse_size(text: str, flag: str = "--size") -> tuple[int, int]:

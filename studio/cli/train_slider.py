@@ -49,7 +49,7 @@ def slider(
     files = {s: out.with_stem(f"{out.stem}-at-{s:g}") for s in at or []}
     _check_free([out, *files.values()], resume=resume, overwrite=overwrite)
     studio = Studio(base, AdapterLibrary(library_roots(library or [])))
-    card = studio.library.find(lora)
+    card = studio.library.find_or_add(lora)
     adapter = load_adapter(card.path, name=card.name, target=BaseTarget.from_pipeline(studio.pipeline))
     adapter.check_additive()
     asked = prompts_for(card, prompt or [], pictures, base)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lora_loom.pipelines.prompt_syntax import parse_choice
+from lora_loom.pipelines.prompt_syntax import parse_strength
 from lora_loom.studio.pocket import forecast_path
 from lora_loom.studio.session import Studio
 
@@ -32,7 +32,7 @@ def diagnose(studio: Studio, loras: Sequence[str], *, against_base: bool = False
     strengths: dict[str, float] = {}
     kinds: dict[str, str] = {}
     for text in loras:
-        choice = parse_choice(text)
+        choice = parse_strength(text)
         is_file = choice.name.endswith(".safetensors")
         card = None if is_file else studio.library.find(choice.name)
         path = Path(choice.name) if card is None else card.path

@@ -26,6 +26,7 @@ class AdapterLibrary:
 
     def __init__(self, roots: Sequence[Path]) -> None:
         self.roots = tuple(Path(root).resolve() for root in roots)
+        self._files: tuple[Path, ...] = ()  # beside those below the roots
         self._lock = threading.Lock()
         self._seen: dict[Path, tuple[tuple[FileKey, ...], AdapterCard]] = {}  # state and card by path
         self._index: _Index | None = None
@@ -39,8 +40,34 @@ class AdapterLibrary:
                 for path in adapter_files(root):
                     if path not in seen:  # a root inside another root gives no second card
                         self._look(root, path, seen)
+            for path in self._files:
+                if path not in seen:
+                    self._look(path.parent, path, seen)
             index = self._take(seen)
         return list(index.cards)
+
+    def add(self, path: str | Path) -> AdapterCard:
+        """The card of a file that a person names by its path, which is a LoRA of this library from now on.
+
+        For command lines and programs only: a name that came with a request is never taken for a path. Raises
+        UnknownAdapterError where no such file is.
+        """
+        file = Path(path).expanduser().resolve()
+        if not is_file_name(file.name) or not file.is_file():
+            raise UnknownAdapterError(
+                f"there is no LoRA file {clean_text(str(path), MAX_NAME)}",
+                expected="the path of a .safetensors file",
+                found="another kind of file" if file.is_file() else "no file there",
+            )
+        self.cards()
+        with self._lock:
+            self._files = tuple(dict.fromkeys((*self._files, file)))
+        self.refresh(file)
+        return self._known().by_path[file]
+
+    def find_or_add(self, typed: str) -> AdapterCard:
+        """`find`, or `add` for what is written as a file; for what a person typed at a command line."""
+        return self.add(typed) if is_file_name(typed) else self.find(typed)
 
     def refresh(self, path: str | Path) -> AdapterCard | None:
         """Look at one file again, as after it was written; None if there is none below the roots."""
@@ -49,7 +76,9 @@ class AdapterLibrary:
         with self._lock:
             seen = dict(self._seen)
             seen.pop(file, None)
-            if root := next((root for root in self.roots if file.is_relative_to(root) and file.is_file()), None):
+            alone = (file.parent,) if file in self._files else ()
+            roots = (root for root in (*self.roots, *alone) if file.is_relative_to(root) and file.is_file())
+            if root := next(roots, None):
                 self._look(root, file, seen)
             return self._take(seen).by_path.get(file)
 
@@ -133,6 +162,11 @@ class AdapterLibrary:
         close = difflib.get_close_matches(name.casefold(), list(known), n=6, cutoff=0.5)
         names = list(dict.fromkeys(known[text] for text in close))[:3]
         return f"Did you mean {' or '.join(names)}?" if names else "`loom library list` shows what there is"
+
+
+def is_file_name(text: str) -> bool:
+    """Whether a person who types this means a file, and not a name of the library."""
+    return text.strip().lower().endswith(".safetensors")
 
 
 class _Index:

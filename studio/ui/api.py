@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import wraps
 from typing import Any
 
@@ -11,6 +11,7 @@ import gradio as gr
 from gradio.events import api
 
 from lora_loom.pipelines.errors import LoomError, RequestError
+from lora_loom.pipelines.prompt_syntax import prompt_notices, split_prompt
 from lora_loom.pipelines.registry import methods
 from lora_loom.pipelines.request import GenerationRequest
 from lora_loom.studio.jobs.job import Job
@@ -24,9 +25,16 @@ def add_endpoints(workspace: Workspace) -> None:
     """Add the endpoints to the page being built: /generate, /job, /cancel, /library, /methods."""
 
     def generate(request: dict) -> dict:
-        """Queue a request (the JSON of GenerationRequest; base_model may be left out) and return its job."""
-        values = {"base_model": workspace.studio.base_model, **request}
-        return describe(workspace.submit(GenerationRequest.from_dict(values)))
+        """Queue a request (the JSON of GenerationRequest; base_model may be left out) and return its job.
+
+        Tags of LoRAs in the prompt act; `notices` say what in it was not read, and are left out where all was.
+        """
+        asked = GenerationRequest.from_dict({"base_model": workspace.studio.base_model, **request})
+        prompt, tagged = split_prompt(asked.prompt)
+        if tagged:
+            asked = replace(asked, prompt=prompt, adapters=(*asked.adapters, *tagged))
+        notices = prompt_notices(str(request.get("prompt", "")))
+        return describe(workspace.submit(asked)) | ({"notices": list(notices)} if notices else {})
 
     def job(job_id: str) -> dict:
         """How far a job is; the latest one for an empty id."""

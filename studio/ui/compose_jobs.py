@@ -9,8 +9,9 @@ from typing import Any
 
 import gradio as gr
 
+from lora_loom.pipelines.prompt_syntax import prompt_notices
 from lora_loom.studio.jobs.job import Job
-from lora_loom.studio.ui.banner import error_banner
+from lora_loom.studio.ui.banner import error_banner, notice_banner
 from lora_loom.studio.ui.compose_layout import ComposeLayout
 from lora_loom.studio.ui.compose_views import ComposeViews, Viewer
 from lora_loom.studio.ui.form import random_seed, read_form
@@ -48,7 +49,9 @@ class JobEvents:
         request = read_form(values, stacked, self.workspace.studio.base_model)
         job = self.workspace.submit(request)
         news = self._news(Shown((*shown.watched, job.id)), viewer)
-        return {self.view.banner: "", self.view.controls["seed"]: request.seed, **news}
+        notices = prompt_notices(values["prompt"] or "")
+        said = notice_banner("The prompt was not read whole", notices, warning=True) if notices else ""
+        return {self.view.banner: said, self.view.controls["seed"]: request.seed, **news}
 
     def cancel(self, viewer: Viewer, shown: Shown) -> Updates:
         job = self.workspace.store.latest()

@@ -1,7 +1,8 @@
 """The names of diffusers and PEFT: the module's path after the component, then `lora_A` and `lora_B`.
 
 `unet.down_blocks.0....to_q.lora_A.weight`, `transformer....`, `text_encoder_2....`, PEFT's raw `base_model.model....`,
-or no prefix at all; the path may be that of the original code, as some FLUX trainers write.
+or no prefix at all; the path may be that of the original code, as some FLUX trainers write. Some tools keep such paths
+and say `lora_down` and `lora_up`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ NAME = "peft"
 
 _COMPONENTS = {"unet": "denoiser", "transformer": "denoiser", **{name: name for name in TEXT_ENCODERS}}
 _RAW = "base_model.model."
-_SIGNS = (".lora_A.", ".lora_B.", ".lora_magnitude_vector", ".hada_w", ".lokr_w", ".lora_embedding_")
+_OWN = (".lora_A.", ".lora_B.")
+_SIGNS = (*_OWN, ".lora_down.", ".lora_up.", ".lora_magnitude_vector", ".hada_w", ".lokr_w", ".lora_embedding_")
+_KOHYAS = ("lora_", "lycoris_")  # of which only kohya's own list tells what they are for
 
 
 def detect(keys: Collection[str]) -> float:
@@ -26,7 +29,7 @@ def detect(keys: Collection[str]) -> float:
         head = key.partition(".")[0]
         if head in _COMPONENTS or key.startswith(_RAW):
             sure += any(sign in key for sign in _SIGNS)
-        elif ".lora_A." in key or ".lora_B." in key:
+        elif any(sign in key for sign in (_OWN if head.startswith(_KOHYAS) else _SIGNS)):
             sure += 0.5
     return sure / max(1, len(keys))
 

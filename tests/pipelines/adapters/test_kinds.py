@@ -248,3 +248,33 @@ def test_parts_that_do_not_belong_together_are_a_broken_file(bases, subtests):
             tensors = {f"{stem}.{name}": torch.ones(shape) for name, shape in parts.items()}
             with pytest.raises(AdapterFileError, match=f"do not belong together.*{expected}"):
                 load_adapter(tensors, name="a", target=bases["sd15"].target)
+
+
+def test_half_converted_magnitudes_find_their_factors_or_the_file_is_refused(bases, lora, subtests):
+    base, path = bases["sd15"], "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_q"
+    stem = f"lora_unet_{path.replace('.', '_')}"
+    out = base.target.components["denoiser"][path].weight[0]
+    for key in (f"{stem.replace('_to_q', '.to_q')}.lora_magnitude_vector", f"{stem}.dora_scale"):
+        with subtests.test(key=key):
+            file = lora(base, {("denoiser", path): stem})
+            adapter = load_adapter(file.tensors | {key: torch.ones(out)}, name="a", target=base.target)
+            assert adapter.dora == (path,)
+            assert adapter.receipt.complete
+    for key in (f"{stem}_lora.lora_magnitude_vector", f"{stem}.lora_magnitude_vector.a.b.c", "dora_scale"):
+        with subtests.test(key=key):
+            file = lora(base, {("denoiser", path): stem})
+            with pytest.raises(AdapterMatchError, match="is a DoRA without its magnitudes"):
+                load_adapter(file.tensors | {key: torch.ones(out)}, name="a", target=base.target)
+
+
+def test_a_header_that_tells_of_a_dora_wants_magnitudes(bases, lora, tmp_path, subtests):
+    base, path = bases["sd15"], "mid_block.attentions.0.proj_in"
+    file = lora(base, {("denoiser", path): f"lora_unet_{path.replace('.', '_')}"})
+    for arguments in ('{"dora_wd": "True"}', '{"use_dora": true}'):
+        named = file.save(tmp_path / "a.safetensors", {"ss_network_args": arguments})
+        with subtests.test(arguments=arguments), pytest.raises(AdapterMatchError, match="is a DoRA without"):
+            load_adapter(named, name="a", target=base.target)
+    for arguments in ('{"dora_wd": "False"}', "None", "{broken", "[]"):
+        with subtests.test(arguments=arguments):
+            named = file.save(tmp_path / "a.safetensors", {"ss_network_args": arguments})
+            assert load_adapter(named, name="a", target=base.target).receipt.complete

@@ -5,7 +5,9 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from lora_loom.pipelines.errors import ChangedAdapterError, UnknownAdapterError
@@ -151,3 +153,24 @@ def test_mistakes_are_told_before_drawing(loom, tmp_path, subtests):
             assert result.exit_code == 2
             assert words in result.stderr
             assert list(tmp_path.iterdir()) == []
+
+
+def test_what_of_a_prompt_is_not_read_is_said_beside_the_result(loom):
+    result = loom("a (fox:1.3)", "--json")
+    assert pictures(result)
+    assert "(fox:1.3): weights of words are not read yet" in result.stderr
+    assert not loom("a fox", "--json").stderr
+
+
+def test_a_path_is_a_lora_where_a_person_types_it(loom, tmp_path, old_picture):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        save_file({"unet.x.lora_A.weight": torch.ones(2, 2)}, tmp_path / folder / "both.safetensors")
+    typed = ["--lora", "./a/both.safetensors:0.5", "--lora", tmp_path / "b" / "both.safetensors"]
+    result = loom("a fox", *typed, "--lora-blocks", "./a/both.safetensors:style=0", "--json")
+    adapters = pictures(result)[0]["record"]["request"]["adapters"]
+    assert adapters == [
+        {"name": "a/both", "strength": 0.5, "blocks": {"style": 0.0}},
+        {"name": "b/both", "strength": 1.0},
+    ]
+    assert "there is no LoRA file" in loom("a fox", "--lora", "gone.safetensors").output

@@ -208,3 +208,21 @@ def test_one_bad_sidecar_hides_no_other_lora(folder):
         assert [card.name for card in library.cards()] == ["crown", "owlet"]
         assert library.find("crown").title == "Golden crown"
         assert any(remark.startswith("crown.json: ") for remark in library.find("crown").remarks)
+
+
+def test_a_file_is_a_lora_only_once_it_was_added_by_its_path(folder, tmp_path_factory, write_lora):
+    library, elsewhere = AdapterLibrary([folder]), tmp_path_factory.mktemp("elsewhere")
+    paths = [elsewhere / "ink.safetensors", elsewhere / "crown.safetensors"]
+    for path in paths:
+        write_lora(path)
+        with pytest.raises(UnknownAdapterError, match="there is no LoRA called"):
+            library.find(str(path))
+    assert library.find_or_add(str(paths[0])).name == "ink"
+    assert library.add(paths[1]).name == f"{elsewhere.name}/crown"
+    assert library.find("ink").path == paths[0]
+    assert {card.path for card in library.scan()} >= set(paths)
+    assert library.find_or_add("owlet").path == folder / "owlet.safetensors"
+    assert library.add(folder / "owlet.safetensors").name == "owlet"
+    for wrong in (elsewhere / "gone.safetensors", elsewhere, folder / "owlet.json"):
+        with pytest.raises(UnknownAdapterError, match="there is no LoRA file"):
+            library.add(wrong)

@@ -86,6 +86,17 @@ def test_a_program_can_do_what_the_page_does(client, quick_studio):
     assert [method["name"] for method in client.predict(api_name="/methods")] == list(methods())
 
 
+def test_tags_in_a_programs_prompt_act(client):
+    request = {"prompt": "an owl <lora:owlet:0.8:0.4>, (night:1.3)", "adapters": TWO[1:], "num_inference_steps": 1}
+    job = client.predict(request, api_name="/generate")
+    asked = ended(client, job["id"])["request"]
+    assert asked["prompt"] == "an owl, (night:1.3)"
+    assert asked["adapters"] == [*TWO[1:], {"name": "owlet", "strength": 0.8, "blocks": {"text": 0.5}}]
+    assert [notice.partition(" ")[0] for notice in job["notices"]] == ["<lora:owlet:0.8:0.4>", "(night:1.3):"]
+    with pytest.raises(AppError, match="there is no LoRA called"):
+        client.predict({"prompt": "an owl <lora:/etc/owlet.safetensors:1>"}, api_name="/generate")
+
+
 def test_a_program_can_cancel(client, quick_studio):
     go = threading.Event()
     quick_studio.before_step = lambda index: go.wait(10)

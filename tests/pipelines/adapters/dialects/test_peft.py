@@ -116,6 +116,10 @@ def test_configuration_decides_the_scale(load_with, subtests):
         ({"unet.alpha_pattern": {"attn1.to_k": 6, "to_k": 1}}, (2.0, 3.0)),
         ({"unet.alpha_pattern": {"o_k": 6}}, (2.0, 4.0)),
         ({"unet.alpha_pattern": {"^to_k": 6}}, (2.0, 4.0)),
+        ({"unet.alpha_pattern": {r"down_blocks\..*\.to_(?:k|v)": 6}}, (2.0, 3.0)),
+        ({"unet.alpha_pattern": {r"attn[12]\.to_[^q]$": 6, "to_q|to_k": 2}}, (0.5, 3.0)),
+        ({"unet.alpha_pattern": {r"^attn1\.to_k": 6, r"transformer_blocks\.\d+\.attn1\.to_k": 2}}, (2.0, 1.0)),
+        ({"unet.rank_pattern": {r"(.*)+to_k": 64, r"down_blocks\..*to_q": 4}}, (2.0, 4.0)),  # the factors show theirs
         ({"unet.use_rslora": True}, (4.0, 8 / 2**0.5)),
         ({"unet.brand_new_peft_field": {"a": [1]}, "unet.lora_dropout": "x"}, (2.0, 4.0)),
         ({"text_encoder.lora_alpha": 64}, (2.0, 4.0)),
