@@ -13,7 +13,7 @@ from lora_loom.pipelines.adapters.examine import UsableModule, examine
 from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors, Magnitude
 from lora_loom.pipelines.adapters.hostile_text import display_names, display_text
 from lora_loom.pipelines.adapters.limits import DEFAULT_LIMITS, Limits
-from lora_loom.pipelines.adapters.match import Understood, check_match
+from lora_loom.pipelines.adapters.match import Understood, check_match, in_part
 from lora_loom.pipelines.adapters.places import Place
 from lora_loom.pipelines.adapters.receipt import Ignored, Receipt
 from lora_loom.pipelines.adapters.safetensors_file import SafetensorsFile, read, read_tensors
@@ -49,8 +49,7 @@ def load_adapter(
     file = read_tensors(source, limits=limits) if isinstance(source, Mapping) else read(source, limits)
     found = _understand(file, target, limits)
     check_match(found, target, force=force)
-    if found.receipt.partial:
-        said = f"{display_text(file.path.name)} acts only in part: {found.receipt.summary()}"
+    if said := in_part(found, target):
         warnings.warn(said, LoomWarning, stacklevel=1)  # from one place, so that Python shows it once for a file
     factors: dict[str, dict[str, LoraFactors]] = {component: {} for component in target.components}
     for usable in found.examined.usable:

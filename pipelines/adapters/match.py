@@ -58,6 +58,15 @@ def check_match(found: Understood, target: BaseTarget, *, force: bool) -> None:
     )
 
 
+def in_part(found: Understood, target: BaseTarget) -> str:
+    """What a person is to be told of a file that was loaded: that it acts only in part, or is for another base."""
+    name, summary = display_text(found.file.path.name), found.receipt.summary()
+    made_for = family_named(found.family.name)
+    if made_for and (not made_for.runs or found.family.rules_out(target.family)):
+        return f"{name} was made for {made_for.title} and is loaded by force, so it acts only in part: {summary}"
+    return f"{name} acts only in part: {summary}" if found.receipt.partial else ""
+
+
 def _check_kind(found: Understood) -> None:
     if not found.examined.dora:
         return

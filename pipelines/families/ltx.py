@@ -11,6 +11,6 @@ FAMILY = Family(
     runs=False,
     pipelines=PipelineNames(text="LTXPipeline", others=("LTXImageToVideoPipeline", "LTXConditionPipeline")),
     denoiser="LTXVideoTransformer3DModel",
-    claims=r"ltx(?!v?[-_. ]?(?:video[-_. ]?)?2)",
+    claims=r"ltx(?!v?[-_. ]?(?:video[-_. ]?)?2(?!b))",
     evidence=(Sign(builds.CROSS_QUERY, builds.WIDTH_WHY, without=builds.UNET_BUILD, widths=(2048, 4096), weight=4),),
 )

@@ -11,7 +11,7 @@ FAMILY = Family(
     runs=False,
     pipelines=PipelineNames(text="LTX2Pipeline", others=("LTX2ImageToVideoPipeline", "LTX2ConditionPipeline")),
     denoiser="LTX2VideoTransformer3DModel",
-    claims=r"ltx(?:v|[-_. ]?video)?[-_. ]?2",
+    claims=r"ltx(?:v|[-_. ]?video)?[-_. ]?2(?!b)",
     evidence=(
         Sign(
             rf"{builds.JOINT_BLOCK}\d+[._]audio_|audio_to_video_attn|video_to_audio_attn|av_c(?:a|ross_attn)_|audio_patchify_proj",

@@ -1,6 +1,7 @@
 """`loom generate`: what is drawn, what is written, what is said; the drawing itself is a stand-in here."""
 
 import json
+import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from lora_loom.pipelines.errors import ChangedAdapterError, UnknownAdapterError
+from lora_loom.pipelines.errors import ChangedAdapterError, LoomWarning, UnknownAdapterError
 from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
 from lora_loom.studio import session
 from lora_loom.studio.cli.application import build
@@ -27,13 +28,19 @@ OLD = GenerationRecord(
 class StandIn:
     """Draws one flat colour per seed; knows `ink` only, and changed it if told to."""
 
-    sha256 = "a" * 64
+    sha256, partial = "a" * 64, ""
 
-    def __init__(self, base_model="pocket", library=None, output_dir=None, *, attention="default", influence=True):
+    def __init__(
+        self, base_model="pocket", library=None, output_dir=None, *, attention="default", influence=True, force=False
+    ):
         self.base_model, self.attention, self.output_dir = base_model, attention, StandIn.folder
+        self.force = force
 
     def generate(self, request, on_step=None, cancelled=None, *, save=True):
         generations = []
+        if self.partial:
+            said = f"{self.partial} acts only in part: 1 module of denoiser, 2 ignored"
+            warnings.warn(f"{said}{', by force' if self.force else ''}", LoomWarning, stacklevel=1)
         for index in range(request.num_images_per_prompt):
             on_step(SimpleNamespace(index=0, num_inference_steps=1))
             record = GenerationRecord(request=request, image_index=index, attention=self.attention)
@@ -151,3 +158,12 @@ def test_mistakes_are_told_before_drawing(loom, tmp_path, subtests):
             assert result.exit_code == 2
             assert words in result.stderr
             assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lora_that_acts_only_in_part_is_told_beside_the_output(loom, monkeypatch):
+    monkeypatch.setattr(StandIn, "partial", "fox\x1b.safetensors")
+    for flags, said in (((), "2 ignored\n"), (("--force",), "2 ignored, by force\n")):
+        result = loom("a fox", "--json", *flags)
+        assert result.exit_code == 0
+        assert f"loom: fox.safetensors acts only in part: 1 module of denoiser, {said}" in result.stderr
+        assert len(json.loads(result.stdout)["pictures"]) == 1
