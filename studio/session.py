@@ -116,6 +116,11 @@ class Studio:
         folder = Path(resolve_base(self.base_model))
         return folder if folder.is_dir() else None
 
+    def in_part(self) -> dict[str, str]:
+        """Of the loaded LoRAs those that act only in part, with the summary of what of them does."""
+        receipts = {adapter.name: adapter.receipt for adapter in list(self._resident.values())}
+        return {name: receipt.summary() for name, receipt in receipts.items() if receipt.partial}
+
     def check(self, request: GenerationRequest) -> None:
         """Raise what `generate` would raise before drawing: an unknown LoRA, method, setting or another base model."""
         if request.base_model != self.base_model:
