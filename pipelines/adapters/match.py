@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lora_loom.pipelines.adapters.base_family import BaseFamily
 from lora_loom.pipelines.adapters.hostile_text import display_names, display_text
 from lora_loom.pipelines.errors import AdapterMatchError
-from lora_loom.pipelines.families import family_named, titles
+from lora_loom.pipelines.families import families, family_named, titles
 
 if TYPE_CHECKING:
     from lora_loom.pipelines.adapters.examine import Examined
@@ -182,7 +182,8 @@ def _or_by_force(found: Understood, remedy: str) -> str:
 
 def _widens_input(wrong: WrongShape, target: BaseTarget) -> bool:
     """Whether a layer that takes the picture in would be wider, as a control LoRA wants it: that changes the base."""
-    inputs = target.kind.inputs if target.kind else ()
+    kinds = [target.kind] if target.kind else families().values()
+    inputs = {path for kind in kinds for path in kind.inputs}
     same_rows = wrong.file_shape[0] == wrong.base_shape[0]
     return wrong.path in inputs and same_rows and math.prod(wrong.file_shape[1:]) > math.prod(wrong.base_shape[1:])
 
