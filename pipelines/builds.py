@@ -80,6 +80,14 @@ def unet_blocks(roles: Roles) -> Blocks:
     )
 
 
+# -- names in files of transformers that Loom only recognises ----------------------------------------------------------
+
+DOWN = r"(?:lora_A|lora_down|lora\.down|hada_w1_b)"  # the factor whose second side is the width of a layer's input
+JOINT_BLOCK = r"(?<!single_)(?<!joint_)transformer_blocks[._]"
+LONE_BLOCK = r"(?<!transformer_)(?<!double_)(?<!single_)(?<!stream_)blocks[._]\d+[._]"
+CROSS_QUERY = rf"{JOINT_BLOCK}\d+[._](?:attn1[._]to_[qkv]|attn2[._]to_q)[._]{DOWN}"
+WIDTH_WHY = "its blocks have width {width}"
+
 # -- transformers of a stream for the picture and one for the text -----------------------------------------------------
 
 DOUBLE, SINGLE = "transformer_blocks", "single_transformer_blocks"

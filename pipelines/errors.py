@@ -17,6 +17,8 @@ LoomError
 ├── BatchError              a batch cannot go on: its folder is not what its plan says, or its workers keep dying
 └── CancelledError          a person stopped the work
 
+LoomWarning is what a person should know of although the work goes on.
+
 Anything else that is raised is a fault of Loom's own and is meant to crash loudly.
 """
 
@@ -52,6 +54,10 @@ class LoomError(Exception):
         """The parts as JSON, with the kind of error under `type`; empty parts are left out."""
         parts = {"type": type(self).__name__, "what": self.what, "expected": self.expected, "found": self.found}
         return {key: value for key, value in {**parts, "remedy": self.remedy, "message": str(self)}.items() if value}
+
+
+class LoomWarning(UserWarning):
+    """What a person should know of although the work goes on, as a LoRA that acts only in part."""
 
 
 class _FileError(LoomError):

@@ -20,15 +20,16 @@ Roles = Callable[[Any], Callable[[str], str]]  # a denoiser -> (a module path ->
 
 @dataclass(frozen=True)
 class PipelineNames:
-    """diffusers' classes for this family by what they draw from, empty where there is none."""
+    """diffusers' classes for this family by what they draw from, empty where there is none; `others` are only known."""
 
     text: str = ""
     image: str = ""
     inpaint: str = ""
     control: str = ""
+    others: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name in (self.text, self.image, self.inpaint, self.control) if name)
+        return (name for name in (self.text, self.image, self.inpaint, self.control, *self.others) if name)
 
 
 @dataclass(frozen=True)

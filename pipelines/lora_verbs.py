@@ -71,12 +71,14 @@ class LoraVerbs:
         adapter_name: str | None = None,
         *,
         weight_name: str | None = None,
+        force: bool = False,
         **hub: Any,
     ) -> None:
         """Load a LoRA from a .safetensors file, a folder or hub id with `weight_name`, or a dictionary of tensors.
 
-        `self.adapters[name].receipt` says what of it fitted. Raises AdapterFileError for a file that cannot be read or
-        trusted, AdapterMatchError for one that is not for this base, RequestError for a name that is taken.
+        `self.adapters[name].receipt` says what of it fitted, a LoomWarning that it is not all; `force` loads what fits
+        of a file for another base. Raises AdapterFileError for a file that cannot be read or trusted, AdapterMatchError
+        for one that is not for this base, RequestError for a name that is taken.
         """
         name = adapter_name or self._new_name()
         if name in self.loaded.adapters:
@@ -88,7 +90,7 @@ class LoraVerbs:
         source = pretrained_model_name_or_path_or_dict
         if not isinstance(source, Mapping):
             source = _file(Path(source), weight_name, hub)
-        self.loaded.adapters[name] = load_adapter(source, name=name, target=BaseTarget.from_pipeline(self))
+        self.loaded.adapters[name] = load_adapter(source, name=name, target=BaseTarget.from_pipeline(self), force=force)
         self.loaded.active[name] = AdapterChoice(name)
 
     def set_adapters(

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from lora_loom.pipelines.gating.heat_map import HeatMap
     from lora_loom.pipelines.generate import Generated, StepProgress
 
+PARTIAL = "partial_loras"  # the extension of a record that says which LoRAs acted only in part, and in which
 MAX_RESIDENT = 32  # LoRAs kept loaded; the one that was not used for longest goes first
 
 
@@ -64,7 +65,7 @@ class Studio:
 
     `base_model` is a name, a hub id or a folder. `output_dir` defaults to LOOM_OUTPUTS, else ./outputs. `device`
     and `dtype` default to the accelerator in float16 if there is one, else the CPU in float32. `hooks` act on every
-    picture.
+    picture; with `force` what fits of a LoRA for another base is loaded, too.
     """
 
     def __init__(
@@ -78,12 +79,14 @@ class Studio:
         attention: str = "default",
         influence: bool = True,
         hooks: StudioHooks | None = None,
+        force: bool = False,
     ) -> None:
         self.base_model = base_model
         self.library = AdapterLibrary(library_roots()) if library is None else library
         self.output_dir = Path(output_dir or os.environ.get("LOOM_OUTPUTS") or "outputs").absolute()
         self.attention = attention
         self.influence = influence  # whether records tell what each LoRA changed, for about a tenth more work
+        self.force = force  # whether what fits of a LoRA for another base is loaded; may be set later
         self.hooks = hooks or StudioHooks()  # may be set later: it acts from the next picture on
         self._device, self._dtype = device, dtype
         self._loading, self._drawing = threading.Lock(), threading.Lock()
@@ -112,6 +115,11 @@ class Studio:
 
         folder = Path(resolve_base(self.base_model))
         return folder if folder.is_dir() else None
+
+    def in_part(self) -> dict[str, str]:
+        """Of the loaded LoRAs those that act only in part, with the summary of what of them does."""
+        receipts = {adapter.name: adapter.receipt for adapter in list(self._resident.values())}
+        return {name: receipt.summary() for name, receipt in receipts.items() if receipt.partial}
 
     def check(self, request: GenerationRequest) -> None:
         """Raise what `generate` would raise before drawing: an unknown LoRA, method, setting or another base model."""
@@ -262,6 +270,8 @@ class Studio:
         seconds: float,
         image_index: int = 0,
     ) -> GenerationRecord:
+        receipts = {name: adapter.receipt for name, adapter in adapters.items()}
+        partial = {name: receipt.summary() for name, receipt in receipts.items() if receipt.partial}
         return GenerationRecord(
             request=request,
             adapter_sha256={name: adapter.sha256 for name, adapter in adapters.items()},
@@ -278,6 +288,7 @@ class Studio:
             gates={} if made.gates is None else made.gates.pooled().to_dict(),
             created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             image_index=image_index,
+            extensions={PARTIAL: partial} if partial else {},
         )
 
     def _load_pipeline(self) -> Any:
@@ -310,7 +321,8 @@ class Studio:
         key = card.file_key
         adapter = self._resident.pop(key, None)
         if adapter is None or adapter.name != choice.name:
-            adapter = load_adapter(card.path, name=choice.name, target=BaseTarget.from_pipeline(self.pipeline))
+            target = BaseTarget.from_pipeline(self.pipeline)
+            adapter = load_adapter(card.path, name=choice.name, target=target, force=self.force)
         self._resident[key] = adapter
         while len(self._resident) > MAX_RESIDENT:
             del self._resident[next(iter(self._resident))]

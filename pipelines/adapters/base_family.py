@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lora_loom.pipelines.adapters.hostile_text import display_text
 from lora_loom.pipelines.adapters.places import ModuleShape
@@ -18,13 +18,25 @@ from lora_loom.pipelines.family import Family, Sign
 UNKNOWN = "unknown"
 _CLAIMING_FIELDS = ("modelspec.architecture", "ss_base_model_version")
 _OF_TEXT = re.compile(r"lora_te\d?_|(?:^|\n)text_encoder(?:_\d)?\.")
+_LIKELY, _SURE = 3, 4  # from which weight on a sign speaks against families that have none, and against all others
+_CLAIMED = 9  # as heavy as no sign is
 _Found = tuple[Sign, str]  # a sign that holds, and why, in words
 
 
 @dataclass(frozen=True)
 class BaseFamily:
+    """The family's name, why, how heavy that evidence is, and `alike`: all families that some evidence speaks for."""
+
     name: str
     why: str
+    weight: int = 0
+    alike: tuple[str, ...] = ()
+
+    def rules_out(self, other: str) -> bool:
+        """Whether the evidence says that the file is not for that family: it was claimed, is sure, or speaks alone."""
+        if UNKNOWN in (self.name, other) or self.name == other:
+            return False
+        return self.weight >= _SURE or (self.weight >= _LIKELY and other not in self.alike)
 
 
 def detect_base_family(
@@ -34,11 +46,18 @@ def detect_base_family(
     joined = "\n".join(keys)  # one search in C over a thousand names
     seen = {family.name: list(_holding(family.evidence, joined, shapes)) for family in families().values()}
     built, sign = _by_build(seen, joined)
+    built = replace(
+        built,
+        weight=0 if sign is None else sign.weight,
+        alike=tuple(name for name, found in seen.items() if found),
+    )
     claimed = _by_claim(metadata)
     if claimed is None:
         return built
     borne_out = bool(seen[claimed.name]) or built.name == UNKNOWN or (sign is not None and sign.yields)
-    return claimed if borne_out else BaseFamily(built.name, f"{built.why}, although {claimed.why}")
+    if borne_out:
+        return replace(claimed, weight=_CLAIMED, alike=built.alike)
+    return replace(built, why=f"{built.why}, although {claimed.why}")
 
 
 def family_of_base(denoiser: str, components: Mapping[str, Mapping[str, ModuleShape]]) -> Family | None:

@@ -13,7 +13,7 @@ from lora_loom.pipelines.adapters.hostile_text import display_names, display_tex
 from lora_loom.pipelines.adapters.kinds import Kind, UpdateShape, supported_kind, why_unsupported
 from lora_loom.pipelines.adapters.limits import Limits
 from lora_loom.pipelines.adapters.places import ModuleShape, Place
-from lora_loom.pipelines.adapters.receipt import ComponentReceipt, Ignored, WrongShape
+from lora_loom.pipelines.adapters.receipt import NOTHING_LOST, ComponentReceipt, Ignored, WrongShape
 from lora_loom.pipelines.adapters.scales import PeftScales, trained_as_dora, unusable
 from lora_loom.pipelines.errors import AdapterFileError
 
@@ -137,7 +137,7 @@ def _beside(file: SafetensorsFile, module: FileModule, kind: Kind | None) -> Ite
         name, reason = why_unsupported({part})
         key = module.keys[part]
         nothing = not bool(file.tensors[key].float().any())
-        yield Ignored(display_text(key), f"{name}: {'all zeros, so nothing is lost' if nothing else reason}")
+        yield Ignored(display_text(key), f"{name}: {NOTHING_LOST if nothing else reason}")
 
 
 def _measured(file: SafetensorsFile, module: FileModule, kind: Kind, limits: Limits) -> UpdateShape:

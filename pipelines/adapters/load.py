@@ -2,56 +2,57 @@
 
 from __future__ import annotations
 
-import math
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_loom.pipelines.adapters.base_family import BaseFamily, detect_base_family
 from lora_loom.pipelines.adapters.dialect import all_dialects, read_keys
-from lora_loom.pipelines.adapters.examine import Examined, UsableModule, examine
+from lora_loom.pipelines.adapters.examine import UsableModule, examine
 from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors, Magnitude
-from lora_loom.pipelines.adapters.file_keys import ParsedKeys
 from lora_loom.pipelines.adapters.hostile_text import display_names, display_text
 from lora_loom.pipelines.adapters.limits import DEFAULT_LIMITS, Limits
+from lora_loom.pipelines.adapters.match import Understood, check_match, in_part
 from lora_loom.pipelines.adapters.other_kinds import check_kind, check_spelling
 from lora_loom.pipelines.adapters.places import Place
-from lora_loom.pipelines.adapters.receipt import Ignored, Receipt, WrongShape
+from lora_loom.pipelines.adapters.receipt import Ignored, Receipt
 from lora_loom.pipelines.adapters.safetensors_file import SafetensorsFile, read, read_tensors
 from lora_loom.pipelines.adapters.scales import peft_scales
 from lora_loom.pipelines.adapters.target import BaseTarget as BaseTarget
-from lora_loom.pipelines.errors import AdapterMatchError
-from lora_loom.pipelines.families import family_named, titles
+from lora_loom.pipelines.errors import AdapterMatchError, LoomWarning
+from lora_loom.pipelines.families import family_named
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_DORA_REMEDY = "Without its magnitudes it would act as another LoRA than the one trained: ask for the whole file"
-
-
-@dataclass(frozen=True)
-class _Understood:
-    file: SafetensorsFile
-    parsed: ParsedKeys
-    family: BaseFamily
-    examined: Examined
-    receipt: Receipt
+_OUTSIDE_MODULES = {
+    "bundle_emb.": "bundled embedding: words of their own for the prompt are not read from LoRA files",
+    ".modules_to_save.": "modules_to_save: whole layers in the place of the base's are not a low-rank update",
+}
 
 
 def load_adapter(
-    source: str | Path | Mapping[str, Tensor], *, name: str, target: BaseTarget, limits: Limits = DEFAULT_LIMITS
+    source: str | Path | Mapping[str, Tensor],
+    *,
+    name: str,
+    target: BaseTarget,
+    limits: Limits = DEFAULT_LIMITS,
+    force: bool = False,
 ) -> Adapter:
     """The LoRA at a path, or in a dictionary of tensors, as float32 factors on the modules of `target`.
 
     Raises AdapterFileError for a file that cannot be trusted, AdapterMatchError for one that fits nothing of the base,
-    was made for another family, wants to widen the base's input, or is a DoRA without its magnitudes. What fits in part
-    is loaded; the receipt says which part.
+    wants to widen the base's input, or is a DoRA without its magnitudes; and, unless with `force`, for one that was
+    made for another family, has more blocks than the base, or has other shapes in a large share of its layers. What
+    fits in part is loaded with a LoomWarning; the receipt says which part.
     """
     file = read_tensors(source, limits=limits) if isinstance(source, Mapping) else read(source, limits)
     found = _understand(file, target, limits)
     check_kind(file.path, found.parsed)
-    _check_match(found, target)
+    check_match(found, target, force=force)
+    if said := in_part(found, target):
+        warnings.warn(said, LoomWarning, stacklevel=1)  # from one place, so that Python shows it once for a file
     factors: dict[str, dict[str, LoraFactors]] = {component: {} for component in target.components}
     for usable in found.examined.usable:
         factors[usable.module.component] |= _factors(file, usable, target)
@@ -69,7 +70,7 @@ def inspect_adapter(path: str | Path, target: BaseTarget | None = None, limits: 
     return _understand(read(path, limits, allow_non_finite=True), target, limits).receipt
 
 
-def _understand(file: SafetensorsFile, target: BaseTarget | None, limits: Limits) -> _Understood:
+def _understand(file: SafetensorsFile, target: BaseTarget | None, limits: Limits) -> Understood:
     keys = file.header.entries.keys()
     family = detect_base_family(keys, file.header.shapes, file.metadata)
     understood = read_keys(keys, target)
@@ -79,7 +80,7 @@ def _understand(file: SafetensorsFile, target: BaseTarget | None, limits: Limits
             f"{display_text(file.path.name)} holds no LoRA that Loom knows",
             path=file.path,
             expected=f"names of modules in one of the dialects {', '.join(each.NAME for each in all_dialects())}",
-            found=f"{len(keys)} tensors: {display_names(sorted(keys), 5) or 'none'}",
+            found=f"{len(keys)} tensors{_of_family(family)}: {display_names(sorted(keys), 5) or 'none'}",
             remedy="A full model is used as a base, an embedding or a ControlNet is no LoRA",
         )
     parsed = understood.parsed
@@ -93,10 +94,21 @@ def _understand(file: SafetensorsFile, target: BaseTarget | None, limits: Limits
         target_family=target.family if target else "",
         components=examined.receipts,
         unknown_keys=tuple(
-            Ignored(display_text(key), f"no part of a LoRA in {understood.dialect} names") for key in parsed.unknown
+            Ignored(display_text(key), _unknown_kind(key) or f"no part of a LoRA in {understood.dialect} names")
+            for key in parsed.unknown
         ),
     )
-    return _Understood(file, parsed, family, examined, receipt)
+    return Understood(file, parsed, family, examined, receipt)
+
+
+def _of_family(family: BaseFamily) -> str:
+    named = family_named(family.name)
+    return f" of {named.title} ({family.why})" if named else ""
+
+
+def _unknown_kind(key: str) -> str:
+    """What a key is that no dialect has a module for, where its name tells; empty where it does not."""
+    return next((why for sign, why in _OUTSIDE_MODULES.items() if sign in key), "")
 
 
 def _factors(file: SafetensorsFile, usable: UsableModule, target: BaseTarget) -> dict[str, LoraFactors]:
@@ -126,86 +138,3 @@ def _magnitude(file: SafetensorsFile, usable: UsableModule, place: Place) -> Mag
     if place.rows:
         values = torch.cat([values[start:end] for start, end in place.rows])
     return Magnitude(values.contiguous(), usable.magnitude)
-
-
-def _check_match(found: _Understood, target: BaseTarget) -> None:
-    """Raise AdapterMatchError unless the file is for this base."""
-    file, receipt = found.file, found.receipt
-    shown = display_text(file.path.name)
-    if found.examined.dora:
-        raise AdapterMatchError(
-            f"{shown} is a DoRA without its magnitudes",
-            path=file.path,
-            expected="a dora_scale or lora_magnitude_vector for every module",
-            found=f"none that fits for {len(found.examined.dora)} modules: {display_names(found.examined.dora)}",
-            remedy=_DORA_REMEDY,
-        )
-    made_for = family_named(found.family.name)
-    if made_for is not None and not made_for.runs:
-        raise AdapterMatchError(
-            f"{shown} is for {made_for.title}, which Loom does not run",
-            path=file.path,
-            expected=f"a LoRA for a base of {titles()}",
-            found=f"one for {made_for.title} ({found.family.why})",
-            remedy=f"Choose a LoRA for {_named(target.family)}",
-        )
-    wrong = [each for part in receipt.components.values() for each in part.wrong_shape]
-    widened = next((each for each in wrong if _widens_input(each, target)), None)
-    if widened is not None:
-        raise AdapterMatchError(
-            f"{shown} wants to widen the input of the base, as a control LoRA does",
-            path=file.path,
-            expected=f"a weight of {_size(widened.base_shape)} in {widened.path}",
-            found=_size(widened.file_shape),
-            remedy="Loom never changes a base to fit a file: use a LoRA without a control input",
-        )
-    stranger = bool(wrong) and found.family.name not in ("unknown", target.family) and target.family != "unknown"
-    if receipt.num_matched and not stranger:
-        return
-    raise AdapterMatchError(
-        f"{shown} does not fit this base model",
-        path=file.path,
-        expected=_expectation(found, target),
-        found=_finding(found, wrong),
-        remedy=_remedy(found, target),
-    )
-
-
-def _expectation(found: _Understood, target: BaseTarget) -> str:
-    components = sorted({module.component for module in found.parsed.modules} & target.components.keys())
-    examples = [path for component in components[:1] for path in list(target.components[component])[:2]]
-    named = f", with modules such as {', '.join(examples)}" if examples else ""
-    return f"a LoRA for {_named(target.family)}{named}"
-
-
-def _finding(found: _Understood, wrong: list[WrongShape]) -> str:
-    made_for = f"one for {_named(found.family.name)} ({found.family.why})"
-    if wrong:
-        sizes = [f"{each.path} {_size(each.file_shape)} instead of {_size(each.base_shape)}" for each in wrong[:3]]
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        return f"{made_for}; {', '.join(sizes)}{more}"
-    reasons = {each.reason for part in found.receipt.components.values() for each in part.ignored}
-    first = display_names(sorted(found.file.header.entries), 3)
-    losses = "; ".join(sorted(reasons)[:3]) or "no module of the base"
-    return f"{made_for} in {found.receipt.dialect} names: {first}; {losses}"
-
-
-def _remedy(found: _Understood, target: BaseTarget) -> str:
-    if found.family.name in ("unknown", target.family):
-        return f"Choose the base model that this LoRA was trained on; Loom runs {titles()}"
-    return f"Choose a {found.family.name} base model for this LoRA, or a LoRA for {_named(target.family)}"
-
-
-def _widens_input(wrong: WrongShape, target: BaseTarget) -> bool:
-    """Whether a layer that takes the picture in would be wider, as a control LoRA wants it: that changes the base."""
-    inputs = target.kind.inputs if target.kind else ()
-    same_rows = wrong.file_shape[0] == wrong.base_shape[0]
-    return wrong.path in inputs and same_rows and math.prod(wrong.file_shape[1:]) > math.prod(wrong.base_shape[1:])
-
-
-def _named(family: str) -> str:
-    return "an unknown family" if family == "unknown" else f"the {family} family"
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(each) for each in shape)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
+
+NOTHING_LOST = "all zeros, so nothing is lost"
+_KIND = re.compile(r"([a-z][a-z0-9_ ]{1,20}): ")  # a reason begins with the kind of update, where that is the reason
 
 
 @dataclass(frozen=True)
@@ -71,16 +76,33 @@ class Receipt:
         parts = self.components.values()
         return not self.unknown_keys and not any(part.ignored or part.wrong_shape or part.non_finite for part in parts)
 
+    @property
+    def partial(self) -> bool:
+        """Whether something in the file that is more than zeros has no effect."""
+        parts = self.components.values()
+        lost = any(not each.reason.endswith(NOTHING_LOST) for each in self._ignored)
+        return lost or any(part.wrong_shape or part.non_finite for part in parts)
+
+    @property
+    def _ignored(self) -> list[Ignored]:
+        return [*(each for part in self.components.values() for each in part.ignored), *self.unknown_keys]
+
     def summary(self) -> str:
-        """One line for a person."""
+        """One line for a person; kinds of update that have no effect are named."""
         counts = {name: len(part.matched) for name, part in self.components.items() if part.matched}
         found = [f"{count} module{'s' if count > 1 else ''} of {name}" for name, count in counts.items()]
         lost = {
-            "ignored": sum(len(part.ignored) for part in self.components.values()) + len(self.unknown_keys),
+            "ignored": len(self._ignored),
             "of another shape": sum(len(part.wrong_shape) for part in self.components.values()),
             "not finite": sum(len(part.non_finite) for part in self.components.values()),
         }
-        losses = [f"{count} {what}" for what, count in lost.items() if count]
+        kinds = Counter(kind[1] for each in self._ignored if (kind := _KIND.match(each.reason)))
+        named = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        losses = [
+            f"{count} {what}{f' ({named})' if named and what == 'ignored' else ''}"
+            for what, count in lost.items()
+            if count
+        ]
         return f"{self.dialect}, {self.base_family}: {', '.join([*found, *losses]) or 'nothing'}"
 
     def to_dict(self) -> dict[str, Any]:

@@ -34,7 +34,7 @@ FAMILY = Family(
         Sign(
             builds.JOINT_QUERY,
             "its joint transformer has width {width}",
-            without=f"{builds.UNET_BUILD}|{builds.DOUBLE_AND_SINGLE}",
+            without=rf"{builds.UNET_BUILD}|{builds.DOUBLE_AND_SINGLE}|(?<!single_)transformer_blocks[._](?:19|[2-9]\d)[._]",
             widths=(3072,),
             weight=1,
         ),

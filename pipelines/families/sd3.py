@@ -27,7 +27,7 @@ FAMILY = Family(
         Sign(
             r"pos_embed\.proj|transformer_blocks[._]\d+[._]attn2",
             "it has the joint blocks of SD3",
-            without=f"{builds.UNET_BUILD}|{builds.DOUBLE_AND_SINGLE}",
+            without=rf"{builds.UNET_BUILD}|{builds.DOUBLE_AND_SINGLE}|attn1[._]|joint_transformer|[._](?:cross_attn|adaln_single)",
         ),
         Sign(
             builds.JOINT_QUERY,

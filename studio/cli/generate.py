@@ -13,7 +13,7 @@ from lora_loom.pipelines.errors import RequestError
 from lora_loom.pipelines.prompt_syntax import prompt_notices
 from lora_loom.pipelines.request import SettingValue
 from lora_loom.studio.cli.method_flags import with_method_flags
-from lora_loom.studio.cli.output import AsJson, plain, print_json
+from lora_loom.studio.cli.output import AsJson, Force, plain, print_json, warnings_told
 from lora_loom.studio.cli.request_flags import with_request_flags
 
 
@@ -41,6 +41,7 @@ def command(
         bool,
         typer.Option("--influence/--no-influence", help="Record how much each LoRA changed; about a tenth more work."),
     ] = True,
+    force: Force = False,
     as_json: AsJson = False,
     *,
     flags: Mapping[tuple[str, str], SettingValue],
@@ -73,16 +74,18 @@ def command(
         known,
         attention=attention or (record.attention if record else "default"),
         influence=influence,
+        force=force,
     )
     if linear:
         request = drawing.by_effect(studio, request, record)
-    if record is None:
-        generations = drawing.draw(studio, request, save=out is None)
-    elif given or flags or setting or attention:
-        generations = drawing.draw_variation(studio, record, request, save=out is None)
-    else:
-        generations = drawing.draw_again(studio, record)
-        out = out or studio.output_dir / f"seed{record.seed}-again.png"
+    with warnings_told():
+        if record is None:
+            generations = drawing.draw(studio, request, save=out is None)
+        elif given or flags or setting or attention:
+            generations = drawing.draw_variation(studio, record, request, save=out is None)
+        else:
+            generations = drawing.draw_again(studio, record)
+            out = out or studio.output_dir / f"seed{record.seed}-again.png"
     if out is not None:
         generations = drawing.save_as(generations, out)
     if as_json:

@@ -14,7 +14,7 @@ from lora_loom.pipelines.errors import OutputError, RequestError
 from lora_loom.pipelines.prompt_syntax import parse_strength
 from lora_loom.pipelines.request import AdapterChoice, SettingValue
 from lora_loom.studio.cli.method_flags import with_method_flags
-from lora_loom.studio.cli.output import AsJson, plain, print_json
+from lora_loom.studio.cli.output import AsJson, Force, plain, print_json, warnings_told
 
 if TYPE_CHECKING:
     from lora_loom.pipelines.adapters.factors import Adapter
@@ -45,6 +45,7 @@ def command(
     base: Annotated[str, typer.Option(help="Base model that the LoRAs are for.")] = "pocket",
     library: Annotated[list[Path] | None, typer.Option(help="A folder of LoRAs; repeatable.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there.")] = False,
+    force: Force = False,
     as_json: AsJson = False,
     *,
     flags: Mapping[tuple[str, str], SettingValue],
@@ -67,7 +68,8 @@ def command(
     if method in ("svd", "lego") and rank is not None:
         settings.setdefault("rank", rank)
     studio = Studio(base, AdapterLibrary(library_roots(library or [])))
-    choices, adapters = _chosen(studio, loras)
+    with warnings_told():
+        choices, adapters = _chosen(studio, loras, force=force)
     if linear:
         choices = by_effect(choices, studio.library)
     result = exported(
@@ -105,7 +107,9 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{out} exists", remedy="Choose another name, or --overwrite")
 
 
-def _chosen(studio: Studio, loras: Sequence[str]) -> tuple[tuple[AdapterChoice, ...], dict[str, Adapter]]:
+def _chosen(
+    studio: Studio, loras: Sequence[str], *, force: bool
+) -> tuple[tuple[AdapterChoice, ...], dict[str, Adapter]]:
     """The choices by name, files under their stems, with the adapters they name; all for the studio's base."""
     from lora_loom.pipelines.adapters.load import BaseTarget, load_adapter
 
@@ -120,7 +124,7 @@ def _chosen(studio: Studio, loras: Sequence[str]) -> tuple[tuple[AdapterChoice, 
         if name in adapters:
             raise RequestError(f"{plain(name)} was given twice", remedy="Give it once, with the strengths added up")
         choices.append(replace(choice, name=name))
-        adapters[name] = load_adapter(path, name=name, target=target)
+        adapters[name] = load_adapter(path, name=name, target=target, force=force)
     return tuple(choices), adapters
 
 

@@ -47,6 +47,7 @@ class ComposeViews:
             query=filters.query,
             category=filters.category,
             limit=filters.limit,
+            in_part=self.workspace.studio.in_part(),
         )
 
     def stack(self, chosen: Sequence[StackRow], prompt: str, method: str, proportions: float = 1.0) -> str:
@@ -58,6 +59,7 @@ class ComposeViews:
             prompt,
             order_matters=known is not None and known.order_matters,
             proportions=proportions,
+            in_part=self.workspace.studio.in_part(),
         )
 
     def recipes(self) -> str:

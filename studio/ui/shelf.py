@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from lora_loom.studio.library.card import AdapterCard
 from lora_loom.studio.library.search import categories, search
@@ -23,8 +24,12 @@ def shelf(
     query: str = "",
     category: str = "",
     limit: int = PAGE,
+    in_part: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """The shelf as HTML. `chosen` are the names in the stack; `previews` is the folder for the thumbnails."""
+    """The shelf as HTML. `chosen` are the names in the stack; `previews` is the folder for the thumbnails.
+
+    `in_part` says of LoRAs that act only in part what of them does.
+    """
     if not cards:
         return render("ui/shelf.html.j2", filters=None)
     cards = sorted(cards, key=_place)
@@ -36,6 +41,7 @@ def shelf(
         cards=[(card, picture(card, previews), taken, _hint(card, taken)) for card, taken in held],
         left=max(len(found) - limit, 0),
         category_colour=category_colour,
+        in_part=in_part,
     )
 
 

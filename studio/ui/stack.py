@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from lora_loom.pipelines.adapter_choice import MAX_ABSOLUTE_STRENGTH, AdapterChoice, choice_fields
@@ -130,9 +131,16 @@ def stack_view(
     *,
     order_matters: bool,
     proportions: float = 1.0,
+    in_part: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """The stack as HTML. `cards` by name; a LoRA that is not among them is shown as missing."""
-    rows = [_row(index, one, cards.get(one.name), previews, prompt, proportions) for index, one in enumerate(stacked)]
+    """The stack as HTML. `cards` by name; a LoRA that is not among them is shown as missing.
+
+    `in_part` says of LoRAs that act only in part what of them does.
+    """
+    rows = [
+        _row(index, one, cards.get(one.name), previews, prompt, proportions) | {"in_part": in_part.get(one.name, "")}
+        for index, one in enumerate(stacked)
+    ]
     return render(
         "ui/stack.html.j2",
         rows=rows,

@@ -150,7 +150,11 @@ def test_a_pipeline_of_another_kind_is_refused_by_name():
 
 
 def test_a_folder_of_another_kind_is_refused_by_name(tmp_path):
-    for name, said in (("Flux2Pipeline", r"a FLUX\.2 base"), ("PixArtSigmaPipeline", "of no family")):
+    for name, said in (
+        ("Flux2Pipeline", r"a FLUX\.2 base"),
+        ("PixArtSigmaPipeline", "a PixArt base"),
+        ("SeventhPipeline", "of no family"),
+    ):
         (tmp_path / "model_index.json").write_text(f'{{"_class_name": "{name}"}}')
         with pytest.raises(BaseModelError, match=rf"{said}.*{name}"):
             FusionPipeline.from_pretrained(tmp_path)

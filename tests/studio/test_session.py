@@ -166,6 +166,21 @@ def test_bad_files_are_named(studio, loras, write_lora):
     assert studio.generate(request(studio), save=False)
 
 
+def test_a_lora_that_acts_only_in_part_is_in_the_record(studio, loras, write_lora):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    write_lora(loras / "whole.safetensors", seed=1)
+    tensors = load_file(loras / "whole.safetensors")
+    save_file(tensors | {"unet.conv_norm_out.w_norm": torch.ones(8)}, loras / "partly.safetensors")
+    (made,) = studio.generate(request(studio, adapters=(AdapterChoice("partly"), AdapterChoice("whole"))))
+    told = read_record(made.path).extensions
+    assert told.keys() == {"partial_loras"}
+    assert told["partial_loras"].keys() == {"partly"}
+    assert told["partial_loras"]["partly"].endswith("1 ignored (1 norm)")
+    assert not studio.differences(made.record)
+
+
 def test_a_full_disk_is_an_output_error_and_leaves_nothing(studio, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")

@@ -1,6 +1,7 @@
 """`loom generate`: what is drawn, what is written, what is said; the drawing itself is a stand-in here."""
 
 import json
+import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from lora_loom.pipelines.errors import ChangedAdapterError, UnknownAdapterError
+from lora_loom.pipelines.errors import ChangedAdapterError, LoomWarning, UnknownAdapterError
 from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
 from lora_loom.studio import session
 from lora_loom.studio.cli.application import build
@@ -29,13 +30,19 @@ OLD = GenerationRecord(
 class StandIn:
     """Draws one flat colour per seed; knows `ink` only, and changed it if told to."""
 
-    sha256 = "a" * 64
+    sha256, partial = "a" * 64, ""
 
-    def __init__(self, base_model="pocket", library=None, output_dir=None, *, attention="default", influence=True):
+    def __init__(
+        self, base_model="pocket", library=None, output_dir=None, *, attention="default", influence=True, force=False
+    ):
         self.base_model, self.attention, self.output_dir = base_model, attention, StandIn.folder
+        self.force = force
 
     def generate(self, request, on_step=None, cancelled=None, *, save=True):
         generations = []
+        if self.partial:
+            said = f"{self.partial} acts only in part: 1 module of denoiser, 2 ignored"
+            warnings.warn(f"{said}{', by force' if self.force else ''}", LoomWarning, stacklevel=1)
         for index in range(request.num_images_per_prompt):
             on_step(SimpleNamespace(index=0, num_inference_steps=1))
             record = GenerationRecord(request=request, image_index=index, attention=self.attention)
@@ -174,3 +181,12 @@ def test_a_path_is_a_lora_where_a_person_types_it(loom, tmp_path, old_picture):
         {"name": "b/both", "strength": 1.0},
     ]
     assert "there is no LoRA file" in loom("a fox", "--lora", "gone.safetensors").output
+
+
+def test_a_lora_that_acts_only_in_part_is_told_beside_the_output(loom, monkeypatch):
+    monkeypatch.setattr(StandIn, "partial", "fox\x1b.safetensors")
+    for flags, said in (((), "2 ignored\n"), (("--force",), "2 ignored, by force\n")):
+        result = loom("a fox", "--json", *flags)
+        assert result.exit_code == 0
+        assert f"loom: fox.safetensors acts only in part: 1 module of denoiser, {said}" in result.stderr
+        assert len(json.loads(result.stdout)["pictures"]) == 1

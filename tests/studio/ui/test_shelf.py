@@ -52,3 +52,8 @@ def test_more_cards_come_on_request(cards, tmp_path):
     page = shelf(cards, tmp_path, limit=2)
     assert page.count("<article") == 2
     assert "Show more (1 left)" in page
+
+
+def test_a_card_says_what_of_its_lora_acts_where_that_is_not_all(cards, tmp_path):
+    for in_part, said in (({}, 0), ({"neon": "1 <ignored>"}, 1)):
+        assert shelf(cards, tmp_path, in_part=in_part).count("Acts only in part: 1 &lt;ignored&gt;") == said

@@ -101,3 +101,11 @@ def test_the_view_names_missing_and_changed_files(tmp_path, write_lora):
     unchanged = [StackRow("a", sha256=cards["a"].sha256)]
     assert "click to insert it" in stack_view(unchanged, cards, tmp_path, "", order_matters=False)
     assert "In the prompt" in stack_view(unchanged, cards, tmp_path, "owlet", order_matters=False)
+
+
+def test_a_row_says_what_of_a_lora_acts_where_that_is_not_all(tmp_path, write_lora):
+    write_lora(tmp_path / "a.safetensors", title="A")
+    cards = {card.name: card for card in AdapterLibrary([tmp_path]).cards()}
+    for in_part, said in (({}, 0), ({"b": "1 <ignored>"}, 0), ({"a": "1 <ignored>"}, 1)):
+        view = stack_view([StackRow("a")], cards, tmp_path, "", order_matters=False, in_part=in_part)
+        assert view.count("Acts only in part: 1 &lt;ignored&gt;") == said
