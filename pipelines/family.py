@@ -184,6 +184,7 @@ class Family:
     text_encoders: tuple[TextEncoder, ...] = ()
     blocks: Blocks = Blocks()
     sizes: Sizes = Sizes()
+    sets_sigmas: Literal["", "array", "list"] = ""  # in which form the pipeline gives its scheduler sigmas of its own
     defaults: Defaults = Defaults()
     claims: str = ""
     evidence: tuple[Sign, ...] = ()

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from lora_loom.pipelines.errors import RequestError
+from lora_loom.pipelines.families import of_pipeline
 
 # name -> (class in diffusers, settings that differ from the base's own)
 DIFFUSION: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -27,6 +28,7 @@ FLOW_MATCHING: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "unipc": ("UniPCMultistepScheduler", {"prediction_type": "flow_prediction", "use_flow_sigmas": True}),
 }
 DEFAULT = "default"
+_MISREAD = {("list", "UniPCMultistepScheduler")}  # it multiplies a list by a number
 
 
 def names_for(pipe: Any) -> tuple[str, ...]:
@@ -68,6 +70,12 @@ def _diffuses(pipe: Any) -> bool:
     return hasattr(pipe.scheduler, "alphas_cumprod")
 
 
+def _sigmas_of(pipe: Any) -> str:
+    """In which form the pipeline gives its scheduler sigmas of its own, empty where it does not."""
+    forms = (family.sets_sigmas for kind in type(pipe).__mro__ for family in of_pipeline(kind.__name__))
+    return next((form for form in forms if form), "")
+
+
 def _misfit(pipe: Any, kind: str) -> str:
     """Why a scheduler class cannot take over from the base's own; empty when it can."""
     import diffusers
@@ -78,6 +86,9 @@ def _misfit(pipe: Any, kind: str) -> str:
     if config.get("rescale_betas_zero_snr") and "rescale_betas_zero_snr" not in takes:
         return f"{kind} cannot follow the base's schedule, which ends in pure noise"
     set_timesteps: Any = getattr(scheduler, "set_timesteps")  # noqa: B009 - diffusers' base class does not declare it
+    form = _sigmas_of(pipe)
+    if form and ("sigmas" not in inspect.signature(set_timesteps).parameters or (form, kind) in _MISREAD):
+        return f"{kind} cannot take the sigmas that the pipeline of this base sets"
     if config.get("use_dynamic_shifting") and "mu" not in inspect.signature(set_timesteps).parameters:
         return f"{kind} cannot shift the base's schedule with the size of the picture"
     return ""

@@ -40,6 +40,7 @@ FAMILY = Family(
     guidance=builds.IN_CALLS,
     text_encoders=(builds.t5("text_encoder"),),
     blocks=builds.joint_blocks(single=True, modulation=rf"^{_MODULATION}\."),
+    sets_sigmas="array",
     sizes=Sizes(latents=2),
     defaults=Defaults(steps=35, guidance=5.0, dtypes=("bfloat16", "float32")),
     claims=r"chroma",

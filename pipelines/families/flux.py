@@ -26,6 +26,7 @@ FAMILY = Family(
     guidance=Guidance("embedded", negative_prompt=False, halves="calls"),
     text_encoders=(builds.CLIP_L, builds.t5("text_encoder_2", "lora_te2")),
     blocks=builds.joint_blocks(single=True),
+    sets_sigmas="array",
     sizes=Sizes(latents=2),
     defaults=Defaults(steps=28, guidance=3.5, dtypes=("bfloat16", "float32")),
     claims=r"flux(?![-_. ]?[23])(?!.*chroma)",

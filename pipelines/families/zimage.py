@@ -78,6 +78,7 @@ FAMILY = Family(
         feed_forward=r"\.feed_forward\.",
         text_stream=_OF_TEXT,
     ),
+    sets_sigmas="list",
     sizes=Sizes(latents=2),
     defaults=Defaults(steps=50, guidance=5.0, dtypes=("bfloat16", "float32")),
     claims=r"z[-_ ]?image",

@@ -161,10 +161,15 @@ def family(request):
 
 
 @pytest.fixture
-def per_call(family):
-    """Counts of passes over the calls that a step makes: two where the halves of guidance are asked for apart."""
+def calls(family):
+    """How often a step calls the denoiser: twice where the halves of guidance are asked for apart."""
     guidance = families()[family].guidance
-    calls = 2 if (guidance.kind, guidance.halves) == ("classifier-free", "calls") else 1
+    return 2 if (guidance.kind, guidance.halves) == ("classifier-free", "calls") else 1
+
+
+@pytest.fixture
+def per_call(calls):
+    """Counts of passes over the calls that a step makes."""
     return lambda passes: {kind: count / calls for kind, count in passes.items()}
 
 

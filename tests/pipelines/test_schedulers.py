@@ -18,6 +18,9 @@ def test_diffusion_bases_have_the_usual_names(pipes, subtests):
 def test_flow_matching_bases_have_those_that_can_follow_them(pipes):
     assert schedulers.names_for(pipes("sd3")) == ("default", "euler", "heun", "unipc")
     assert schedulers.names_for(pipes("flux")) == ("default", "euler", "unipc")  # heun cannot shift with the size
+    for family in ("chroma", "zimage"):  # and takes no sigmas
+        assert "heun" not in schedulers.names_for(pipes(family))
+    assert schedulers.names_for(pipes("zimage")) == ("default", "euler")  # unipc multiplies its list of sigmas
 
 
 def test_every_name_draws(pipe, draw):

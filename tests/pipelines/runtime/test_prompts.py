@@ -16,6 +16,9 @@ from lora_loom.pipelines.runtime.fused import fused
 FOX_AND_INK = [AdapterChoice("fox", 0.9), AdapterChoice("ink", 0.5)]
 
 
+WITH_TEXT_PARTS = ("sd15", "sdxl", "sd3", "flux")  # families whose LoRAs have parts on text encoders
+
+
 @pytest.fixture
 def encodings(monkeypatch):
     """Counts how often a pipeline's own `encode_prompt` runs."""
@@ -34,6 +37,7 @@ def encodings(monkeypatch):
     return count
 
 
+@pytest.mark.parametrize("family", WITH_TEXT_PARTS)
 @pytest.mark.parametrize(("method", "expected"), [(Merge(), 1), (Switch(), 2), (Composite(), 2)])
 def test_the_prompt_is_encoded_once_per_set_of_gates(pipe, adapters, draw, encodings, method, expected):
     calls = encodings(pipe)
@@ -50,6 +54,7 @@ def test_adapters_without_a_text_part_share_the_plain_encoding(pipe, adapters, d
     assert len(calls) == 1
 
 
+@pytest.mark.parametrize("family", WITH_TEXT_PARTS)
 def test_text_parts_act_for_their_own_adapter_only(pipe, adapters, draw, error_of):
     """With text parts alone, Composite's first step is the mean of the steps with either encoding."""
     text_only = {name: replace(adapters[name], denoiser={}) for name in ("fox", "ink")}

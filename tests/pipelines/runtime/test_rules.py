@@ -139,11 +139,12 @@ def test_every_family_runs_under_a_rule(pipe, adapters, draw, error_of, method):
     assert error_of(pictures[0.5], pictures[None]) > 1e-3
     with fused(pipe, replace(method.plan(CHOICES, 3), layer_rule=ForText(0.0)), adapters):
         assert error_of(draw(pipe), base) <= 1e-5
-    assert error_of(pictures[0.0], base) > 1e-3  # the text encoders of the pass before were not under the rule
+    if any(each.text_encoders for each in adapters.values()):
+        assert error_of(pictures[0.0], base) > 1e-3  # the text encoders of the pass before were not under the rule
     assert torch.equal(draw(pipe), base)
 
 
-def test_a_rule_reads_the_text_of_every_sample(pipe, adapters, draw):
+def test_a_rule_reads_the_text_of_every_sample(pipe, adapters, draw, calls):
     seen = set()
 
     class Reading(Scale):
@@ -154,6 +155,6 @@ def test_a_rule_reads_the_text_of_every_sample(pipe, adapters, draw):
     rule = Reading(1.0)
     with fused(pipe, replace(Composite().plan(CHOICES, 3), layer_rule=rule), adapters):
         draw(pipe)
-    guided = 1 if type(pipe).__name__.startswith("Flux") else 2
-    assert {shape[0] for shape in seen} == {3 * guided}
+    halves = 1 if calls == 2 or type(pipe).__name__.startswith("Flux") else 2  # of guidance in one batch
+    assert {shape[0] for shape in seen} == {3 * halves}
     assert {site.text for sites in rule.sites.values() for site in sites} == {None}

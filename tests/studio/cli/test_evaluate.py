@@ -99,8 +99,8 @@ def test_metrics_and_extractors_are_listed(loom):
 def test_mistakes_are_named(loom, subtests):
     cases = [
         (["nowhere"], "is not there"),
-        (["a", "--metrics", "fod"], "no metric 'fod'"),
-        (["a", "--metrics", "fid@nothing"], "no feature extractor 'nothing'"),
+        (["a", "--metrics", "fod"], "no metric named 'fod'"),
+        (["a", "--metrics", "fid@nothing"], "no feature extractor named 'nothing'"),
         (["a", "--metrics", "fid@clip:x"], "needs reference pictures"),
         (["a", "--metrics", "joint_success", "--by", "colour"], "no picture has 'colour'"),
         (["a", "--metrics", "joint_success", "--only", "method=arbiter"], "one of merge, switch"),
