@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from lora_loom.pipelines.control import Curve, Region, factor_at
 from lora_loom.pipelines.errors import RequestError
 from lora_loom.pipelines.plan import FusionPlan, Gates, Pass, Predictions, RegionPrompt, StepState, base_plan
+from lora_loom.pipelines.requests.control import Curve, Region, factor_at
 
 if TYPE_CHECKING:
     from torch import Tensor

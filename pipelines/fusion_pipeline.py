@@ -16,7 +16,7 @@ from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from lora_loom.pipelines.bases import pipeline_class_of, resolve_base
 from lora_loom.pipelines.errors import BaseModelError
 from lora_loom.pipelines.families import fusion_class_name, of_pipeline, refused
-from lora_loom.pipelines.family import Family
+from lora_loom.pipelines.families.family import Family
 from lora_loom.pipelines.lora_verbs import LoraVerbs
 from lora_loom.pipelines.method import FusionMethod
 from lora_loom.pipelines.plan import FusionPlan

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from lora_loom.pipelines.adapters.factors import Adapter
-    from lora_loom.pipelines.family import Family
+    from lora_loom.pipelines.families.family import Family
     from lora_loom.pipelines.plan import FusionPlan
     from lora_loom.pipelines.runtime.denoiser import PlanRun
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lora_loom.pipelines.adapters.load import load_adapter
 from lora_loom.pipelines.adapters.target import BaseTarget
-from lora_loom.pipelines.control import Region
 from lora_loom.pipelines.errors import AdapterFileError, RequestError, UnknownAdapterError
 from lora_loom.pipelines.request import AdapterChoice
-from lora_loom.pipelines.request_checks import known_keys
+from lora_loom.pipelines.requests.checks import known_keys
+from lora_loom.pipelines.requests.control import Region
 from lora_loom.pipelines.runtime.bank import AdapterBank
 from lora_loom.pipelines.runtime.targets import denoiser_of
 

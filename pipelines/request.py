@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, TypeAlias, cast
 
-from lora_loom.pipelines.adapter_choice import AdapterChoice
 from lora_loom.pipelines.checked_json import parse_json
 from lora_loom.pipelines.errors import RequestError, SettingError
-from lora_loom.pipelines.request_checks import check_text, known_keys, show
-from lora_loom.pipelines.request_fields import RequestField, request_fields
+from lora_loom.pipelines.requests.adapter_choice import AdapterChoice
+from lora_loom.pipelines.requests.checks import check_text, known_keys, show
+from lora_loom.pipelines.requests.fields import RequestField, request_fields
 from lora_loom.pipelines.schedulers import DEFAULT, DIFFUSION
 
 SettingValue: TypeAlias = int | float | str | bool

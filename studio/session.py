@@ -27,10 +27,10 @@ from lora_loom.pipelines.errors import (
     UnknownAdapterError,
 )
 from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
-from lora_loom.studio.extensions import not_understood
 from lora_loom.studio.hooks import StudioHooks
 from lora_loom.studio.library.adapter_library import AdapterLibrary
 from lora_loom.studio.library.card import AdapterCard, FileKey
+from lora_loom.studio.records.extensions import not_understood
 from lora_loom.studio.records.record import GenerationRecord, save_png
 from lora_loom.studio.versions import package_versions
 from lora_loom.studio.words import Vocabulary

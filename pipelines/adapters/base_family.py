@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from lora_loom.pipelines.adapters.hostile_text import display_text
 from lora_loom.pipelines.adapters.places import ModuleShape
 from lora_loom.pipelines.families import families
-from lora_loom.pipelines.family import Family, Sign
+from lora_loom.pipelines.families.family import Family, Sign
 
 UNKNOWN = "unknown"
 _CLAIMING_FIELDS = ("modelspec.architecture", "ss_base_model_version")

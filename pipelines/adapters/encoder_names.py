@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from lora_loom.pipelines.families import families
-from lora_loom.pipelines.family import Family
+from lora_loom.pipelines.families.family import Family
 
 if TYPE_CHECKING:
     from lora_loom.pipelines.adapters.target import BaseTarget

@@ -11,7 +11,7 @@ from lora_loom.pipelines.adapters.base_family import UNKNOWN, family_of_base
 from lora_loom.pipelines.adapters.naming.index import NameIndex, index_names
 from lora_loom.pipelines.adapters.places import ModuleShape, Place
 from lora_loom.pipelines.families import families, of_pipeline, refused
-from lora_loom.pipelines.family import Family
+from lora_loom.pipelines.families.family import Family
 
 if TYPE_CHECKING:
     from torch import nn

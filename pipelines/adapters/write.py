@@ -21,7 +21,7 @@ from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors
 from lora_loom.pipelines.adapters.scales import HEADER_KEY
 from lora_loom.pipelines.atomic_file import atomic_file
 from lora_loom.pipelines.families import family_named
-from lora_loom.pipelines.family import Family, FileLayout
+from lora_loom.pipelines.families.family import Family, FileLayout
 
 Layout = Literal["peft", "kohya"]
 

@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from lora_loom.pipelines.errors import BaseModelError
-from lora_loom.pipelines.family import Family
+from lora_loom.pipelines.families.family import Family
 from lora_loom.pipelines.plugins import Registry, instances
 
 if TYPE_CHECKING:

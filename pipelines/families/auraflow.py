@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lora_loom.pipelines.family import Family, PipelineNames, Sign
+from lora_loom.pipelines.families.family import Family, PipelineNames, Sign
 
 FAMILY = Family(
     name="auraflow",

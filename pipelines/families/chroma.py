@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lora_loom.pipelines import builds
 from lora_loom.pipelines.adapters.naming.flux import flux_names
 from lora_loom.pipelines.adapters.naming.fused import Names, plain
 from lora_loom.pipelines.adapters.places import ModuleShape
-from lora_loom.pipelines.family import Call, Defaults, Family, FileLayout, PipelineNames, Sign, Sizes
+from lora_loom.pipelines.families import builds
+from lora_loom.pipelines.families.family import Call, Defaults, Family, FileLayout, PipelineNames, Sign, Sizes
 
 _MODULATION = "distilled_guidance_layer"
 _OF_FLUX_ALONE = (  # layers that FLUX has and Chroma lacks

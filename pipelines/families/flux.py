@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lora_loom.pipelines import builds
 from lora_loom.pipelines.adapters.naming.flux import flux_names
-from lora_loom.pipelines.family import Call, Defaults, Family, FileLayout, Guidance, PipelineNames, Sign, Sizes
+from lora_loom.pipelines.families import builds
+from lora_loom.pipelines.families.family import Call, Defaults, Family, FileLayout, Guidance, PipelineNames, Sign, Sizes
 
 # what only relatives of FLUX.1 have: Chroma's modulation from one network, FLUX.2's shared modulation and its depth
 RELATIVES = (

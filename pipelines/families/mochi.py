@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lora_loom.pipelines import builds
-from lora_loom.pipelines.family import Family, PipelineNames, Sign
+from lora_loom.pipelines.families import builds
+from lora_loom.pipelines.families.family import Family, PipelineNames, Sign
 
 FAMILY = Family(
     name="mochi",

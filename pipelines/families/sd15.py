@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lora_loom.pipelines import builds
 from lora_loom.pipelines.adapters.naming.sgm import sgm_names
-from lora_loom.pipelines.family import Defaults, Family, FileLayout, PipelineNames, Sign, TextEncoder
+from lora_loom.pipelines.families import builds
+from lora_loom.pipelines.families.family import Defaults, Family, FileLayout, PipelineNames, Sign, TextEncoder
 
 FAMILY = Family(
     name="sd15",

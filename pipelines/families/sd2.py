@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lora_loom.pipelines import builds
-from lora_loom.pipelines.families import sd15
-from lora_loom.pipelines.family import FileLayout, Sign, Sizes
+from lora_loom.pipelines.families import builds, sd15
+from lora_loom.pipelines.families.family import FileLayout, Sign, Sizes
 
 FAMILY = replace(
     sd15.FAMILY,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lora_loom.pipelines import builds
 from lora_loom.pipelines.adapters.naming.mmdit import mmdit_names
-from lora_loom.pipelines.family import Call, Defaults, Family, FileLayout, PipelineNames, Sign, Sizes
+from lora_loom.pipelines.families import builds
+from lora_loom.pipelines.families.family import Call, Defaults, Family, FileLayout, PipelineNames, Sign, Sizes
 
 FAMILY = Family(
     name="sd3",

@@ -6,9 +6,9 @@ InstantStyle, arXiv:2404.02733, adds layout in down_blocks.2.attentions.1), so t
 
 from __future__ import annotations
 
-from lora_loom.pipelines import builds
 from lora_loom.pipelines.adapters.naming.sgm import sgm_names
-from lora_loom.pipelines.family import Family, FileLayout, PipelineNames, Sign, Sizes
+from lora_loom.pipelines.families import builds
+from lora_loom.pipelines.families.family import Family, FileLayout, PipelineNames, Sign, Sizes
 
 _DEEP = r"(?:attentions|blocks|block)[._]\d+[._](?:\d+[._])?transformer_blocks[._][2-9]"
 

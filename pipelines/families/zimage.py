@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from lora_loom.pipelines.adapters.naming.fused import Names, fused, plain
 from lora_loom.pipelines.adapters.places import ModuleShape
-from lora_loom.pipelines.family import (
+from lora_loom.pipelines.families.family import (
     Blocks,
     Call,
     Defaults,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeAlias, cast
 
-from lora_loom.pipelines.compatibility.layer_place import LayerPlaces
+from lora_loom.pipelines.forecast.layer_place import LayerPlaces
 
 ROWS, COLUMNS = 12, 10  # of a map that is pooled, so that it fits beside a picture
 MOST = 1_000  # names or steps of a map that is read

@@ -23,7 +23,7 @@ from lora_loom.pipelines.runtime.update import PlacedFactors, Update
 
 if TYPE_CHECKING:
     from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors
-    from lora_loom.pipelines.family import Family
+    from lora_loom.pipelines.families.family import Family
     from lora_loom.pipelines.request import AdapterChoice
     from lora_loom.pipelines.step_state import StepState
 

@@ -22,8 +22,8 @@ from torch import nn
 
 from lora_loom.pipelines.errors import RequestError
 from lora_loom.pipelines.families import refused
-from lora_loom.pipelines.family import ROLES as ROLES
-from lora_loom.pipelines.family import Family
+from lora_loom.pipelines.families.family import ROLES as ROLES
+from lora_loom.pipelines.families.family import Family
 from lora_loom.pipelines.runtime.targets import family_of_model
 
 if TYPE_CHECKING:

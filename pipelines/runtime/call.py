@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from lora_loom.pipelines.family import Call
+from lora_loom.pipelines.families.family import Call
 from lora_loom.pipelines.plan import Pass
 from lora_loom.pipelines.runtime.prompts import PromptEncodings
 from lora_loom.pipelines.runtime.targets import DenoiserSlot

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from lora_loom.pipelines.family import Blocks
+from lora_loom.pipelines.families.family import Blocks
 from lora_loom.pipelines.runtime.masks import check_proportions, mask_at
 from lora_loom.pipelines.runtime.rules import LayerRule, LayerSite
 
 if TYPE_CHECKING:
-    from lora_loom.pipelines.control import Region
     from lora_loom.pipelines.request import AdapterChoice
+    from lora_loom.pipelines.requests.control import Region
 
 _HALVINGS = (1, 2, 4, 8, 16, 32, 64)  # how coarse the layers of a denoiser may be against its sample
 

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lora_loom.pipelines.control import Region
 from lora_loom.pipelines.errors import RequestError
+from lora_loom.pipelines.requests.control import Region
 
 TOLERANCE = 0.02  # how far the proportions of a mask may be from those of the picture
 

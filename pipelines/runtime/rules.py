@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from lora_loom.pipelines.family import Family
+    from lora_loom.pipelines.families.family import Family
     from lora_loom.pipelines.runtime.layers import LowRankLayer
     from lora_loom.pipelines.runtime.update import Update
     from lora_loom.pipelines.step_state import StepState

@@ -10,7 +10,7 @@ from torch import nn
 
 from lora_loom.pipelines.adapters.target import family_of, layers_of
 from lora_loom.pipelines.families import of_pipeline, refused
-from lora_loom.pipelines.family import Family
+from lora_loom.pipelines.families.family import Family
 
 _families: WeakKeyDictionary[nn.Module, Family | None] = WeakKeyDictionary()
 

@@ -10,7 +10,7 @@ import typer
 from lora_loom.studio.cli.output import AsJson, plain, print_json
 
 if TYPE_CHECKING:
-    from lora_loom.pipelines.compatibility.report import Report
+    from lora_loom.pipelines.forecast.report import Report
 
 _COLOURS = {"green": "green", "amber": "yellow", "red": "red"}
 

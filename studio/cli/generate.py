@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from lora_loom.pipelines.errors import RequestError
-from lora_loom.pipelines.prompt_syntax import prompt_notices
 from lora_loom.pipelines.request import SettingValue
+from lora_loom.pipelines.requests.prompt_syntax import prompt_notices
 from lora_loom.studio.cli.method_flags import with_method_flags
 from lora_loom.studio.cli.output import AsJson, Force, plain, print_json, warnings_told
 from lora_loom.studio.cli.request_flags import with_request_flags
@@ -49,8 +49,8 @@ def command(
     """Draw pictures with LoRAs. The same request gives the same pixels on the same machine."""
     from lora_loom.studio.cli import drawing
     from lora_loom.studio.cli.request_options import asked_for, with_files
-    from lora_loom.studio.extensions import not_understood
     from lora_loom.studio.library.adapter_library import AdapterLibrary
+    from lora_loom.studio.records.extensions import not_understood
     from lora_loom.studio.records.record import read_record
     from lora_loom.studio.session import Studio, library_roots
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lora_loom.pipelines.control import Region
 from lora_loom.pipelines.errors import RequestError
 from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.requests.control import Region
 from lora_loom.studio.cli.request_flags import OF_LORAS, lora_flags
 
 _NUMBER = r"\s*[-+.\deE]+\s*"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lora_loom.pipelines.errors import OutputError, RequestError
-from lora_loom.pipelines.prompt_syntax import parse_strength
 from lora_loom.pipelines.request import AdapterChoice, SettingValue
+from lora_loom.pipelines.requests.prompt_syntax import parse_strength
 from lora_loom.studio.cli.method_flags import with_method_flags
 from lora_loom.studio.cli.output import AsJson, Force, plain, print_json, warnings_told
 

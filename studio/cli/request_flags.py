@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from lora_loom.pipelines.adapter_choice import choice_fields
 from lora_loom.pipelines.request import declared_fields
-from lora_loom.pipelines.request_fields import RequestField
+from lora_loom.pipelines.requests.adapter_choice import choice_fields
+from lora_loom.pipelines.requests.fields import RequestField
 
 TYPES: Mapping[str, type] = {"integer": int, "number": float, "switch": bool, "text": str}
 OF_LORAS = "lora_"  # what the options of single LoRAs begin with

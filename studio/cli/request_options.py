@@ -9,8 +9,8 @@ from typing import Any
 
 from lora_loom.pipelines.checked_json import parse_json
 from lora_loom.pipelines.errors import RequestError, SettingError
-from lora_loom.pipelines.prompt_syntax import parse_choice, split_prompt
 from lora_loom.pipelines.request import GenerationRequest, SettingValue
+from lora_loom.pipelines.requests.prompt_syntax import parse_choice, split_prompt
 from lora_loom.studio.cli.lora_controls import with_controls
 from lora_loom.studio.cli.method_flags import chosen_settings
 from lora_loom.studio.cli.request_flags import lora_flags, request_flags

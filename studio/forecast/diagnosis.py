@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lora_loom.pipelines.prompt_syntax import parse_strength
+from lora_loom.pipelines.requests.prompt_syntax import parse_strength
 from lora_loom.studio.pocket import forecast_path
 from lora_loom.studio.session import Studio
 
 if TYPE_CHECKING:
     from lora_loom.pipelines.adapters.factors import Adapter
     from lora_loom.pipelines.adapters.target import BaseTarget
-    from lora_loom.pipelines.compatibility.base_spectra import BaseSpectra
-    from lora_loom.pipelines.compatibility.report import Report
+    from lora_loom.pipelines.forecast.base_spectra import BaseSpectra
+    from lora_loom.pipelines.forecast.report import Report
 
 
 def diagnose(studio: Studio, loras: Sequence[str], *, against_base: bool = False) -> Report:
@@ -56,9 +56,9 @@ def report_on(
 
     Raises what `examine` raises.
     """
-    from lora_loom.pipelines.compatibility.examine import examine
-    from lora_loom.pipelines.compatibility.forecast import features, read_forecast
-    from lora_loom.pipelines.compatibility.layer_place import LayerPlaces
+    from lora_loom.pipelines.forecast.examine import examine
+    from lora_loom.pipelines.forecast.layer_place import LayerPlaces
+    from lora_loom.pipelines.forecast.risk import features, read_forecast
 
     spectra = _spectra(studio) if against_base else None
     places = LayerPlaces(target.components)
@@ -82,7 +82,7 @@ def _new_name(name: str, taken: dict[str, Adapter]) -> str:
 
 def _spectra(studio: Studio) -> BaseSpectra:
     from lora_loom.pipelines.adapters.target import TEXT_ENCODERS
-    from lora_loom.pipelines.compatibility.base_spectra import BaseSpectra
+    from lora_loom.pipelines.forecast.base_spectra import BaseSpectra
 
     pipe: Any = studio.pipeline
     denoiser = getattr(pipe, "unet", None) or pipe.transformer

@@ -22,7 +22,7 @@ from lora_loom.studio.session import Studio
 if TYPE_CHECKING:
     from lora_loom.pipelines.adapters.factors import Adapter
     from lora_loom.pipelines.adapters.target import BaseTarget
-    from lora_loom.pipelines.compatibility.report import Report
+    from lora_loom.pipelines.forecast.report import Report
 
 QUICK_BASE = 256 * 2**20  # bytes of a base that may be loaded unasked
 QUICK_LORAS = 32 * 2**20  # bytes of LoRA files that are examined in a second or two

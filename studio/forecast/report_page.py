@@ -6,7 +6,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from lora_loom.pipelines.compatibility.report import AdapterReport, PairReport, Remedy, Report
+from lora_loom.pipelines.forecast.report import AdapterReport, PairReport, Remedy, Report
 from lora_loom.studio.templates import render
 
 STYLE = Path(__file__).with_suffix(".css")

@@ -21,8 +21,8 @@ from lora_loom.pipelines.checked_json import parse_json
 from lora_loom.pipelines.errors import LoomError, RecordError
 from lora_loom.pipelines.gating.heat_map import HeatMap
 from lora_loom.pipelines.request import GenerationRequest
-from lora_loom.studio.extensions import checked_extensions, put_back, set_apart
 from lora_loom.studio.records.a1111 import parameters
+from lora_loom.studio.records.extensions import checked_extensions, put_back, set_apart
 from lora_loom.studio.records.png_text import read_text
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class GenerationRecord:
     computed attention and `created_at` is an ISO 8601 time in UTC. `influence` has for each LoRA the share of the
     prediction that it changed, `overall` and as pairs of step and share; `cost` what a step cost in full passes, as
     predicted and as spent; `gates` is the pooled map of a learned gate, as `HeatMap.to_dict` writes it. `extensions`
-    are what other parts add, and what a newer Loom wrote (studio/extensions.py). Raises RecordError for values of
+    are what other parts add, and what a newer Loom wrote (see extensions.py). Raises RecordError for values of
     another type.
     """
 

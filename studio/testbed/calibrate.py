@@ -18,7 +18,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from scipy.stats import spearmanr
 
-from lora_loom.pipelines.compatibility.forecast import Forecast, Term, features
+from lora_loom.pipelines.forecast.risk import Forecast, Term, features
 from lora_loom.studio.results import Row, results_folder, write_results
 from lora_loom.studio.testbed.outcomes import Outcomes, read
 from lora_loom.studio.testbed.sets import LoraSet
@@ -180,7 +180,7 @@ def _row(
 def figures_of(sets: Sequence[LoraSet]) -> dict[str, dict[str, float]]:
     """`features` of the shipped LoRAs of every set, by its name."""
     from lora_loom.pipelines.adapters.load import BaseTarget, load_adapter
-    from lora_loom.pipelines.compatibility.examine import examine
+    from lora_loom.pipelines.forecast.examine import examine
     from lora_loom.studio.pocket import adapters_path
     from lora_loom.studio.session import Studio
 

@@ -11,9 +11,9 @@ import gradio as gr
 from gradio.events import api
 
 from lora_loom.pipelines.errors import LoomError, RequestError
-from lora_loom.pipelines.prompt_syntax import prompt_notices, split_prompt
 from lora_loom.pipelines.registry import methods
 from lora_loom.pipelines.request import GenerationRequest
+from lora_loom.pipelines.requests.prompt_syntax import prompt_notices, split_prompt
 from lora_loom.studio.jobs.job import Job
 from lora_loom.studio.library.search import search
 from lora_loom.studio.settings_form import form

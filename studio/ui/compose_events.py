@@ -18,7 +18,7 @@ from typing import Any, cast
 import gradio as gr
 
 from lora_loom.pipelines.errors import LoomError
-from lora_loom.studio.extensions import not_understood
+from lora_loom.studio.records.extensions import not_understood
 from lora_loom.studio.records.record import GenerationRecord, read_record
 from lora_loom.studio.ui.banner import error_banner, notice_banner
 from lora_loom.studio.ui.compose_jobs import JobEvents, Updates

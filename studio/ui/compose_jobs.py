@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from lora_loom.pipelines.prompt_syntax import prompt_notices
+from lora_loom.pipelines.requests.prompt_syntax import prompt_notices
 from lora_loom.studio.jobs.job import Job
 from lora_loom.studio.ui.banner import error_banner, notice_banner
 from lora_loom.studio.ui.compose_layout import ComposeLayout

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from lora_loom.pipelines.request_fields import RequestField
+from lora_loom.pipelines.requests.fields import RequestField
 from lora_loom.studio.templates import render
 from lora_loom.studio.ui.markup import ON_ACTION
 from lora_loom.studio.ui.method_form import MethodForm, build_method_form

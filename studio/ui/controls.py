@@ -9,10 +9,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lora_loom.pipelines.adapter_choice import choice_fields
-from lora_loom.pipelines.control import Curve, Region
 from lora_loom.pipelines.errors import RequestError
 from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.requests.adapter_choice import choice_fields
+from lora_loom.pipelines.requests.control import Curve, Region
 from lora_loom.studio.templates import cut, render
 
 Box = tuple[float, float, float, float]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from lora_loom.pipelines.compatibility.report import AdapterReport, PairReport, Remedy, Report
+from lora_loom.pipelines.forecast.report import AdapterReport, PairReport, Remedy, Report
 from lora_loom.pipelines.registry import methods
 from lora_loom.studio.forecast.forecasts import StackForecast
 from lora_loom.studio.library.card import AdapterCard

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from lora_loom.pipelines.errors import LoomError, RequestError, UnknownMethodError
-from lora_loom.pipelines.prompt_syntax import split_prompt
 from lora_loom.pipelines.registry import methods
 from lora_loom.pipelines.request import GenerationRequest, declared_fields
-from lora_loom.pipelines.request_fields import RequestField
+from lora_loom.pipelines.requests.fields import RequestField
+from lora_loom.pipelines.requests.prompt_syntax import split_prompt
 from lora_loom.studio.records.record import GenerationRecord
 from lora_loom.studio.settings_form import form
 from lora_loom.studio.ui.method_form import read_settings

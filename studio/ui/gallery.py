@@ -10,8 +10,8 @@ from pathlib import Path
 from lora_loom.pipelines.errors import LoomError, OutputError
 from lora_loom.pipelines.registry import methods
 from lora_loom.pipelines.request import AdapterChoice, declared_fields
-from lora_loom.studio.extensions import OF_RECORD, not_understood
 from lora_loom.studio.library.card import AdapterCard
+from lora_loom.studio.records.extensions import OF_RECORD, not_understood
 from lora_loom.studio.records.record import GenerationRecord, read_record
 from lora_loom.studio.templates import cut, render
 from lora_loom.studio.ui.controls import summary

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lora_loom.pipelines.compatibility.report import Remedy
+from lora_loom.pipelines.forecast.report import Remedy
 from lora_loom.pipelines.registry import methods
 from lora_loom.studio.forecast.forecasts import StackForecast
 from lora_loom.studio.settings_form import form

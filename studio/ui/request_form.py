@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import gradio as gr
 
-from lora_loom.pipelines.request_fields import Group, RequestField
+from lora_loom.pipelines.requests.fields import Group, RequestField
 from lora_loom.studio.ui.form import form_fields
 
 

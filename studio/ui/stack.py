@@ -9,9 +9,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from lora_loom.pipelines.adapter_choice import MAX_ABSOLUTE_STRENGTH, AdapterChoice, choice_fields
 from lora_loom.pipelines.errors import LoomError
 from lora_loom.pipelines.request import MAX_ADAPTERS
+from lora_loom.pipelines.requests.adapter_choice import MAX_ABSOLUTE_STRENGTH, AdapterChoice, choice_fields
 from lora_loom.studio.library.card import AdapterCard
 from lora_loom.studio.templates import render
 from lora_loom.studio.ui.controls import ACTIONS, details, edited_control, summary

@@ -6,7 +6,6 @@ import pytest
 import torch
 from PIL import Image
 
-from lora_loom.pipelines.control import Region
 from lora_loom.pipelines.errors import RequestError
 from lora_loom.pipelines.methods.composite import Composite
 from lora_loom.pipelines.methods.merge import Merge
@@ -14,6 +13,7 @@ from lora_loom.pipelines.methods.switch import Switch
 from lora_loom.pipelines.plan import Predictions, StepState
 from lora_loom.pipelines.registry import create, methods
 from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.requests.control import Region
 from lora_loom.pipelines.runtime.fused import fused
 from lora_loom.pipelines.runtime.rules import LayerRule
 

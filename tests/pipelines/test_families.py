@@ -16,14 +16,14 @@ from lora_loom.pipelines.adapters import base_family, target, write
 from lora_loom.pipelines.adapters.load import load_adapter
 from lora_loom.pipelines.adapters.naming import index
 from lora_loom.pipelines.adapters.target import BaseTarget
-from lora_loom.pipelines.compatibility import layer_place
-from lora_loom.pipelines.control import Region
 from lora_loom.pipelines.errors import AdapterMatchError, BaseModelError
 from lora_loom.pipelines.families import FusionPipeline, families, running
-from lora_loom.pipelines.family import FileLayout
+from lora_loom.pipelines.families.family import FileLayout
+from lora_loom.pipelines.forecast import layer_place
 from lora_loom.pipelines.plan import FusionPlan, Pass, base_plan
 from lora_loom.pipelines.registry import create
 from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.requests.control import Region
 from lora_loom.pipelines.runtime import block_groups, controls, targets
 from lora_loom.pipelines.runtime.fused import fused
 from tests.pipelines.conftest import FAMILIES

@@ -5,10 +5,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from lora_loom.pipelines.control import Region
 from lora_loom.pipelines.errors import AdapterFileError, AdapterMatchError, RequestError, UnknownAdapterError
 from lora_loom.pipelines.families import FusionPipeline
 from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.requests.control import Region
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from lora_loom.pipelines.adapter_choice import choice_fields
-from lora_loom.pipelines.control import Region
 from lora_loom.pipelines.request import ALWAYS_WRITTEN, AdapterChoice, GenerationRequest, declared_fields
+from lora_loom.pipelines.requests.adapter_choice import choice_fields
+from lora_loom.pipelines.requests.control import Region
 from lora_loom.studio import session
 from lora_loom.studio.batch.grid import pictures_of
 from lora_loom.studio.batch.picture import Picture

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lora_loom.pipelines.adapters.places import ModuleShape, Place
-from lora_loom.pipelines.family import Naming
+from lora_loom.pipelines.families.family import Naming
 
 Names = dict[str, tuple[Place, ...]]
 

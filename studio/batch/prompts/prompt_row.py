@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lora_loom.pipelines.errors import RequestError
-from lora_loom.pipelines.prompt_syntax import parse_choice, split_prompt
 from lora_loom.pipelines.request import MAX_IMAGES, MAX_SEED, AdapterChoice, declared_fields
+from lora_loom.pipelines.requests.prompt_syntax import parse_choice, split_prompt
 
 ROW_FIELDS = {name: each for name, each in declared_fields().items() if each.axis or each.suite == "methods"}
 REQUEST_COLUMNS = tuple(ROW_FIELDS)

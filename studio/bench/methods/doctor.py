@@ -41,8 +41,8 @@ def examined(subject: Subject = SDXL, rank: int = RANK) -> tuple[float, int]:
 
     from lora_loom.pipelines.adapters.factors import LoraFactors
     from lora_loom.pipelines.adapters.target import BaseTarget
-    from lora_loom.pipelines.compatibility.examine import examine
-    from lora_loom.pipelines.compatibility.layer_place import LayerPlaces
+    from lora_loom.pipelines.forecast.examine import examine
+    from lora_loom.pipelines.forecast.layer_place import LayerPlaces
     from lora_loom.studio.bench.random_loras import random_loras
 
     torch.set_num_threads(1)

@@ -10,12 +10,12 @@ from torch import nn
 from lora_loom.pipelines.adapters.factors import LoraFactors, Magnitude
 from lora_loom.pipelines.adapters.load import load_adapter
 from lora_loom.pipelines.adapters.target import BaseTarget
-from lora_loom.pipelines.control import Region
 from lora_loom.pipelines.errors import AdapterMatchError
 from lora_loom.pipelines.methods.composite import Composite
 from lora_loom.pipelines.methods.merge import Merge
 from lora_loom.pipelines.registry import create
 from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.requests.control import Region
 from lora_loom.pipelines.runtime.bank import ModelBank
 from lora_loom.pipelines.runtime.fused import fused
 from lora_loom.pipelines.runtime.rules import LayerRule

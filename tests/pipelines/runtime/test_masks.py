@@ -4,8 +4,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lora_loom.pipelines.control import Region
 from lora_loom.pipelines.errors import RequestError
+from lora_loom.pipelines.requests.control import Region
 from lora_loom.pipelines.runtime.masks import blend, check_proportions, mask_at
 
 

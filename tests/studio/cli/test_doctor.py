@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from lora_loom.pipelines.compatibility.report import Report
+from lora_loom.pipelines.forecast.report import Report
 from lora_loom.studio import session
 from lora_loom.studio.cli.application import build
 

@@ -3,9 +3,9 @@
 import pytest
 from PIL import Image
 
-from lora_loom.pipelines.control import Region
 from lora_loom.pipelines.errors import RequestError
 from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
+from lora_loom.pipelines.requests.control import Region
 from lora_loom.studio.cli.lora_controls import parse_blocks, parse_curve, parse_region
 from lora_loom.studio.cli.request_options import asked_for
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lora_loom.pipelines.compatibility.forecast import Forecast
+from lora_loom.pipelines.forecast.risk import Forecast
 from lora_loom.studio.testbed.calibrate import Example, auc, examples, fit, logistic, rank_correlation, rows
 from lora_loom.studio.testbed.outcomes import Cell, Outcomes
 from lora_loom.studio.testbed.scoring import Score

@@ -5,8 +5,8 @@ import io
 
 from PIL import Image
 
-from lora_loom.pipelines.control import Region
 from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.requests.control import Region
 from lora_loom.studio.ui.controls import BOXES, CURVES, DATA_URL, details, edited_control, proportions_of, summary
 from lora_loom.studio.ui.stack import StackRow, choices, edited, read_stack, write_stack
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from lora_loom.pipelines.adapters.factors import Adapter, LoraFactors
 from lora_loom.pipelines.adapters.receipt import Receipt
-from lora_loom.pipelines.compatibility.examine import examine
 from lora_loom.pipelines.errors import LoomError
+from lora_loom.pipelines.forecast.examine import examine
 from lora_loom.pipelines.gating.heat_map import HeatMap
 from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
 from lora_loom.studio.forecast.forecasts import StackForecast

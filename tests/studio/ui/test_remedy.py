@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lora_loom.pipelines.compatibility.report import Remedy
+from lora_loom.pipelines.forecast.report import Remedy
 from lora_loom.pipelines.request import AdapterChoice
 from lora_loom.studio.forecast.forecasts import StackForecast
 from lora_loom.studio.ui.remedy import in_use, method_values, offered, remedied

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from lora_loom.pipelines.adapters.factors import LoraFactors, Magnitude
-from lora_loom.pipelines.compatibility.base_spectra import BaseSpectra
-from lora_loom.pipelines.compatibility.examine import examine
-from lora_loom.pipelines.compatibility.measured import layer_forms
-from lora_loom.pipelines.compatibility.report import Report
 from lora_loom.pipelines.errors import AdapterMatchError
+from lora_loom.pipelines.forecast.base_spectra import BaseSpectra
+from lora_loom.pipelines.forecast.examine import examine
+from lora_loom.pipelines.forecast.measured import layer_forms
+from lora_loom.pipelines.forecast.report import Report
 from lora_loom.pipelines.registry import create
 from lora_loom.pipelines.request import AdapterChoice
 from lora_loom.pipelines.weight_space.norms import inner

@@ -8,7 +8,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from lora_loom.pipelines.errors import RecordError
 from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
-from lora_loom.studio.extensions import MAX_TOLD, not_understood
+from lora_loom.studio.records.extensions import MAX_TOLD, not_understood
 from lora_loom.studio.records.record import GenerationRecord, read_record, save_png
 from lora_loom.studio.ui.gallery import restored_notice
 

@@ -13,10 +13,10 @@ from dataclasses import fields
 from types import MappingProxyType
 from typing import Any
 
-from lora_loom.pipelines.adapter_choice import choice_fields
-from lora_loom.pipelines.control import Region
 from lora_loom.pipelines.errors import LoomError, RecordError
 from lora_loom.pipelines.request import declared_fields
+from lora_loom.pipelines.requests.adapter_choice import choice_fields
+from lora_loom.pipelines.requests.control import Region
 
 OF_RECORD, OF_REQUEST = "record", "request"
 MAX_NAME = 200  # characters

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from lora_loom.pipelines.adapters.factors import Adapter
-from lora_loom.pipelines.compatibility.crowding import NO_CROWDING, Crowding, crowding
-from lora_loom.pipelines.compatibility.layer_place import LayerPlace, LayerPlaces
-from lora_loom.pipelines.compatibility.overlap import Sums, overlaps, shared_coordinates
+from lora_loom.pipelines.forecast.crowding import NO_CROWDING, Crowding, crowding
+from lora_loom.pipelines.forecast.layer_place import LayerPlace, LayerPlaces
+from lora_loom.pipelines.forecast.overlap import Sums, overlaps, shared_coordinates
 from lora_loom.pipelines.weight_space.canonical import Spectrum, canonical
 from lora_loom.pipelines.weight_space.layers import Layer, layers_of
 from lora_loom.pipelines.weight_space.lion import norm_guard

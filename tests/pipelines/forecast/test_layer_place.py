@@ -1,7 +1,7 @@
 """The group, depth and stage of layers on the four families and on text encoders."""
 
 from lora_loom.pipelines.adapters.target import BaseTarget
-from lora_loom.pipelines.compatibility.layer_place import DEPTHS, GROUPS, THIRDS, UNET_DEPTHS, LayerPlaces
+from lora_loom.pipelines.forecast.layer_place import DEPTHS, GROUPS, THIRDS, UNET_DEPTHS, LayerPlaces
 
 UNET = [
     ("down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q", "self-attention qk", "down", "down 1.0"),

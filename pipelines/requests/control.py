@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from lora_loom.pipelines.errors import RequestError
-from lora_loom.pipelines.request_checks import check_number, check_text, known_keys, show
+from lora_loom.pipelines.requests.checks import check_number, check_text, known_keys, show
 
 if TYPE_CHECKING:
     from PIL.Image import Image

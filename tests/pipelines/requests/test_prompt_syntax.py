@@ -3,8 +3,8 @@
 import pytest
 
 from lora_loom.pipelines.errors import RequestError
-from lora_loom.pipelines.prompt_syntax import parse_choice, parse_strength, prompt_notices, split_prompt
 from lora_loom.pipelines.request import AdapterChoice
+from lora_loom.pipelines.requests.prompt_syntax import parse_choice, parse_strength, prompt_notices, split_prompt
 
 NOTHING_BUT_TEXT = {"structure": 0.0, "identity": 0.0, "style": 0.0}
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lora_loom.pipelines.family import Blocks, Call, Guidance, Roles, Sizes, TextEncoder, thirds
+from lora_loom.pipelines.families.family import Blocks, Call, Guidance, Roles, Sizes, TextEncoder, thirds
 
 CLIP_L = TextEncoder("text_encoder", ("lora_te1", "lora_te"), ("text_encoders.clip_l.transformer", "clip_l"))
 CLIP_G = TextEncoder("text_encoder_2", ("lora_te2",), ("text_encoders.clip_g.transformer", "clip_g"))

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal, cast
 
-from lora_loom.pipelines.compatibility.signals import Signals
+from lora_loom.pipelines.forecast.signals import Signals
 from lora_loom.pipelines.request import AdapterChoice, SettingValue
 
 Level = Literal["green", "amber", "red"]

@@ -13,10 +13,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lora_loom.pipelines.compatibility.measured import BETAS, DENOISER, Measured
-from lora_loom.pipelines.compatibility.overlap import Sums
-from lora_loom.pipelines.compatibility.report import AdapterReport, Effect, PairReport, Remedy, Together
-from lora_loom.pipelines.compatibility.signals import signals
+from lora_loom.pipelines.forecast.measured import BETAS, DENOISER, Measured
+from lora_loom.pipelines.forecast.overlap import Sums
+from lora_loom.pipelines.forecast.report import AdapterReport, Effect, PairReport, Remedy, Together
+from lora_loom.pipelines.forecast.signals import signals
 from lora_loom.pipelines.request import AdapterChoice, SettingValue
 from lora_loom.pipelines.weight_space.norms import LARGEST_SCALE, LEAST_SCALE, consistent_scales
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lora_loom.pipelines.families import families
-from lora_loom.pipelines.family import Blocks
+from lora_loom.pipelines.families.family import Blocks
 
 TEXT = "text encoder"
 GROUPS = (

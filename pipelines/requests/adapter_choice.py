@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any
 
-from lora_loom.pipelines.control import Curve, Region, check_blocks, check_curve
 from lora_loom.pipelines.errors import RequestError
-from lora_loom.pipelines.request_checks import check_text, known_keys, show
-from lora_loom.pipelines.request_fields import RequestField, request_fields
+from lora_loom.pipelines.requests.checks import check_text, known_keys, show
+from lora_loom.pipelines.requests.control import Curve, Region, check_blocks, check_curve
+from lora_loom.pipelines.requests.fields import RequestField, request_fields
 
 MAX_ABSOLUTE_STRENGTH = 100.0
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lora_loom.pipelines.compatibility.base_spectra import BaseSpectrum
+from lora_loom.pipelines.forecast.base_spectra import BaseSpectrum
 from lora_loom.pipelines.weight_space.canonical import Spectrum
 from lora_loom.pipelines.weight_space.decompose import singular_values, thin_qr, thin_svd
 

@@ -7,9 +7,9 @@ import pickle
 import pytest
 from PIL import Image
 
-from lora_loom.pipelines.control import PNG_SIGNATURE, Region, factor_at
 from lora_loom.pipelines.errors import RequestError
 from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
+from lora_loom.pipelines.requests.control import PNG_SIGNATURE, Region, factor_at
 
 BOX = (0.0, 0.0, 0.5, 1.0)
 PAINTED = Region.painted(Image.new("RGB", (12, 8), "white"), prompt=" a cat ", everywhere=0.5)

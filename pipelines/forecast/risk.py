@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lora_loom.pipelines.compatibility.report import Report
+from lora_loom.pipelines.forecast.report import Report
 
 
 def features(report: Report) -> dict[str, float]:

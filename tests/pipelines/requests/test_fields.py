@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 
 from lora_loom.pipelines.errors import RequestError
-from lora_loom.pipelines.request_fields import RequestField, request_fields
+from lora_loom.pipelines.requests.fields import RequestField, request_fields
 
 
 @dataclass(frozen=True)

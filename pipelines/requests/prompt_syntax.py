@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from lora_loom.pipelines.errors import RequestError
-from lora_loom.pipelines.family import ROLES
+from lora_loom.pipelines.families.family import ROLES
 from lora_loom.pipelines.request import AdapterChoice
 
 TAG = re.compile(r"<(?:lora|lyco):([^<>]*)>", re.IGNORECASE)

@@ -6,14 +6,14 @@ import math
 from collections.abc import Mapping
 
 from lora_loom.pipelines.adapters.factors import Adapter
-from lora_loom.pipelines.compatibility import findings as words
-from lora_loom.pipelines.compatibility.against_base import FUSED, BaseComparison
-from lora_loom.pipelines.compatibility.base_spectra import BaseSpectra
-from lora_loom.pipelines.compatibility.layer_place import LayerPlaces
-from lora_loom.pipelines.compatibility.measured import DENOISER, TEXT, Measured, layer_forms, measured
-from lora_loom.pipelines.compatibility.overlap import Sums
-from lora_loom.pipelines.compatibility.remedies import remedies
-from lora_loom.pipelines.compatibility.report import (
+from lora_loom.pipelines.forecast import findings as words
+from lora_loom.pipelines.forecast.against_base import FUSED, BaseComparison
+from lora_loom.pipelines.forecast.base_spectra import BaseSpectra
+from lora_loom.pipelines.forecast.layer_place import LayerPlaces
+from lora_loom.pipelines.forecast.measured import DENOISER, TEXT, Measured, layer_forms, measured
+from lora_loom.pipelines.forecast.overlap import Sums
+from lora_loom.pipelines.forecast.remedies import remedies
+from lora_loom.pipelines.forecast.report import (
     AdapterReport,
     AgainstBase,
     Cell,
@@ -23,7 +23,7 @@ from lora_loom.pipelines.compatibility.report import (
     Together,
     worst,
 )
-from lora_loom.pipelines.compatibility.signals import signals
+from lora_loom.pipelines.forecast.signals import signals
 
 
 def examine(

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from lora_loom.pipelines.compatibility.crowding import crowding
-from lora_loom.pipelines.compatibility.overlap import Sums, overlaps, shared_coordinates
-from lora_loom.pipelines.compatibility.signals import signals
+from lora_loom.pipelines.forecast.crowding import crowding
+from lora_loom.pipelines.forecast.overlap import Sums, overlaps, shared_coordinates
+from lora_loom.pipelines.forecast.signals import signals
 from lora_loom.pipelines.weight_space.canonical import canonical
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lora_loom.pipelines.compatibility.overlap import Sums
+from lora_loom.pipelines.forecast.overlap import Sums
 
 
 @dataclass(frozen=True)

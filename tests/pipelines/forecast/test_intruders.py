@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from lora_loom.pipelines.compatibility.base_spectra import BaseSpectra, base_spectrum
-from lora_loom.pipelines.compatibility.intruders import MOST, IntruderProbe
+from lora_loom.pipelines.forecast.base_spectra import BaseSpectra, base_spectrum
+from lora_loom.pipelines.forecast.intruders import MOST, IntruderProbe
 from lora_loom.pipelines.weight_space.canonical import canonical
 
 

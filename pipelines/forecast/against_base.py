@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lora_loom.pipelines.compatibility.base_spectra import BaseSpectra
-from lora_loom.pipelines.compatibility.intruders import IntruderProbe
-from lora_loom.pipelines.compatibility.measured import LayerForms
-from lora_loom.pipelines.compatibility.report import AgainstBase
+from lora_loom.pipelines.forecast.base_spectra import BaseSpectra
+from lora_loom.pipelines.forecast.intruders import IntruderProbe
+from lora_loom.pipelines.forecast.measured import LayerForms
+from lora_loom.pipelines.forecast.report import AgainstBase
 from lora_loom.pipelines.weight_space.canonical import Spectrum, canonical
 from lora_loom.pipelines.weight_space.stack import stack
 

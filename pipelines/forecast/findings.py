@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from lora_loom.pipelines.compatibility.report import AgainstBase, Cell, Finding, Level, worst
-from lora_loom.pipelines.compatibility.signals import Signals
+from lora_loom.pipelines.forecast.report import AgainstBase, Cell, Finding, Level, worst
+from lora_loom.pipelines.forecast.signals import Signals
 
 REDUNDANT = (0.15, 0.35)  # cosine from which it is amber, red
 CANCELLING = (-0.10, -0.25)

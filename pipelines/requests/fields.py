@@ -10,7 +10,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Literal, TypeAlias
 
 from lora_loom.pipelines.errors import RequestError
-from lora_loom.pipelines.request_checks import check_integer, check_number, check_text, show
+from lora_loom.pipelines.requests.checks import check_integer, check_number, check_text, show
 
 Plain: TypeAlias = int | float | str | bool
 FieldKind: TypeAlias = Literal["integer", "number", "switch", "choice", "text", "other"]
