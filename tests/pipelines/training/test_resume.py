@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from lora_loom.pipelines.errors import CancelledError, TrainingError
 from lora_loom.pipelines.training.lora import train_lora
 
+pytestmark = pytest.mark.long
+
 
 def same(first, second):
     one, two = load_file(first), load_file(second)

@@ -11,6 +11,8 @@ from lora_loom.studio.testbed.cheats import CHEATS
 from lora_loom.studio.testbed.scoring import score
 from lora_loom.studio.testbed.sets import LoraSet, sets_of
 
+pytestmark = pytest.mark.long
+
 SEEDS = 2
 JUDGES = {"development": shipped_judge, "sealed": sealed_judge}
 

@@ -21,6 +21,8 @@ from lora_loom.studio.testbed.references import (
 )
 from lora_loom.studio.testbed.sets import LoraSet
 
+pytestmark = pytest.mark.long
+
 SAMPLING = Sampling(num_inference_steps=3)
 SEEDS = [5, 6]
 SAME: list[tuple[str, Callable[[Task], Drawn]]] = [

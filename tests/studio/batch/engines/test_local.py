@@ -22,6 +22,8 @@ from lora_loom.studio.batch.lease import current, states
 from lora_loom.studio.batch.worker import Worker, WorkerOptions, open_studio
 from lora_loom.studio.liveness import is_gone
 
+pytestmark = pytest.mark.long
+
 SUITE = """
 samples = {samples}
 prompts = ["a red circle", "a blue star"]

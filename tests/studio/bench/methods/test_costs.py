@@ -9,6 +9,8 @@ from lora_loom.studio.bench.methods.costs import rows_of, spent
 from lora_loom.studio.bench.random_loras import random_loras
 from lora_loom.studio.bench.subjects import TINY
 
+pytestmark = pytest.mark.long
+
 BUDGET = 1.8
 
 
