@@ -1,6 +1,6 @@
 # Every target makes its own environment first, so that each of these works in a fresh clone.
 #   make studio    open the studio (HOST=127.0.0.1 PORT=7860, the first free port if not given)
-#   make test      run the tests   (PYTEST_ARGS="-m slow" for others; EXTRAS=dev,cluster for those of Ray, too;
+#   make test      run the tests   (PYTEST_ARGS="-m long" or "-m slow" for others; EXTRAS=dev,cluster for those of Ray, too;
 #                                  TESTERS=0 in one process instead of two)
 #   make check     format, lint, types, architecture
 #   make generated renew the texts that are made from the code (`make check` says which are stale)
