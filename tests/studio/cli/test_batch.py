@@ -43,7 +43,7 @@ def test_plan_run_status_and_audit(loom, tmp_path):
     row = json.loads((tmp_path / "out" / "metadata.jsonl").read_text())
     assert (tmp_path / "out" / row["file_name"]).is_file()
 
-    (tmp_path / "suite.toml").write_text((tmp_path / "suite.toml").read_text().replace("33", "32"))
+    (tmp_path / "suite.toml").write_text((tmp_path / "suite.toml").read_text().replace("width = 33", "width = 32"))
     code, refused = loom("plan", "suite.toml", "--out", "out", "--library", "loras")
     assert (code, refused["error"]["type"]) == (2, "BatchError")
     assert loom("plan", "suite.toml", "--out", "two", "--library", "loras")[0] == 0
