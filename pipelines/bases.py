@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from importlib.metadata import EntryPoint
@@ -11,7 +10,7 @@ from typing import Any, cast
 
 from lora_loom.pipelines.errors import AdapterFileError, BaseModelError
 from lora_loom.pipelines.families import running
-from lora_loom.pipelines.plugins import named_entries
+from lora_loom.pipelines.plugins import did_you_mean, named_entries
 
 NAMES = "loom.bases"  # entry-point group: each entry is a function without arguments that returns a folder
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -45,12 +44,11 @@ def resolve_base(base_model: str | Path) -> str:
         return str(path)
     if _HUB_ID.fullmatch(text):
         return text
-    close = difflib.get_close_matches(text, bases, n=1)
     raise BaseModelError(
         f"no base model {text!r}",
         expected=f"one of {', '.join(bases) or 'none installed'}, a folder, a .safetensors file, a hub id owner/name",
         found="nothing of that name",
-        remedy=f"Did you mean {close[0]!r}?" if close else "",
+        remedy=did_you_mean(text, bases),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from lora_loom.pipelines.errors import BaseModelError, LoomError, SettingError
 from lora_loom.pipelines.gating.channel_gate import ChannelGate
 from lora_loom.pipelines.gating.layer_map import LayerMap
 from lora_loom.pipelines.gating.rank_gate import RankGate
-from lora_loom.pipelines.plugins import named_entries
+from lora_loom.pipelines.plugins import did_you_mean, named_entries
 
 FORMAT = "loom-gate-1"
 GATES = "loom.gates"  # entry-point group: each entry is a function without arguments that returns a folder of gates
@@ -110,11 +109,10 @@ def find_gate(name: str) -> Path:
     path = Path(name).expanduser()
     if path.is_file():
         return path
-    close = difflib.get_close_matches(name, shipped, n=1)
     raise SettingError(
         f"there is no gate {display_text(name)!r}",
         expected=f"auto, none, one of {', '.join(shipped) or 'no shipped ones'}, or the path of a gate file",
-        remedy=f"Did you mean {close[0]!r}?" if close else "",
+        remedy=did_you_mean(name, shipped),
     )
 
 
