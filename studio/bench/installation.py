@@ -42,8 +42,8 @@ def sentence(rows: Sequence[Row]) -> str:
     studio, tests = rows
     more = int(tests["megabytes"] or 0) - int(studio["megabytes"] or 0)
     return (
-        f"`make studio` fills {_gigabytes(studio['megabytes'])} GB, most of them torch with its CUDA libraries, and took "
-        f"{_minutes(studio['seconds'])} on a machine with a fast connection; `make test` adds {more} MB and "
+        f"`make studio` fills {_gigabytes(studio['megabytes'])} GB, most of them torch and its CUDA libraries, and "
+        f"took {_minutes(studio['seconds'])} on a machine with a fast connection; `make test` adds {more} MB and "
         f"{_minutes(tests['seconds'])}."
     )
 
