@@ -67,8 +67,13 @@ def report_on(
         spectra.keep()
     forecast = read_forecast(forecast_path()) if target.family == "pocket" else None
     if forecast is not None and report.together is not None:
+        from lora_loom.pipelines.runtime.targets import denoiser_of
+        from lora_loom.studio.forecast.ranking import ranked
+
         risk = forecast.risk(features(report))
-        report = replace(report, together=replace(report.together, loss_risk=risk, loss_risk_from=forecast.provenance))
+        together = replace(report.together, loss_risk=risk, loss_risk_from=forecast.provenance)
+        offered = ranked(report, forecast, adapters, places, denoiser_of(studio.pipeline).model)
+        report = replace(report, together=together, remedies=offered)
     return report
 
 
