@@ -72,6 +72,7 @@ def run(batch, workers=0, stop=lambda: False):
     run_on_ray(batch, workers, WorkerOptions(), lambda progress: None, stop)
 
 
+@pytest.mark.long
 def test_two_nodes_draw_what_one_machine_draws(plan, tiny_pocket, cluster):
     suite = SUITE.replace("samples = 4", "samples = 2")
     expected = draw_here(plan(suite, "local", base=tiny_pocket))
@@ -85,19 +86,26 @@ def test_two_nodes_draw_what_one_machine_draws(plan, tiny_pocket, cluster):
 
 
 @pytest.mark.parametrize(
-    ("kills", "samples", "fault"), [(3, 1, "link:3"), pytest.param(20, 6, "link:5", marks=pytest.mark.slow)]
+    ("kills", "samples", "fault", "actors"),
+    [
+        pytest.param(1, 1, "", 2, marks=pytest.mark.long),  # a new actor takes many seconds: it imports all anew
+        pytest.param(20, 6, "link:5", 4, marks=pytest.mark.slow),
+    ],
 )
 def test_killed_actors_lose_nothing_and_draw_nothing_twice(
-    plan, tiny_pocket, cluster, monkeypatch, kills, samples, fault
+    plan, tiny_pocket, cluster, monkeypatch, kills, samples, fault, actors
 ):
     suite = SUITE.replace("samples = 4", f"samples = {samples}")
     expected = draw_here(plan(suite, "local", base=tiny_pocket))
-    monkeypatch.setenv(faults.VARIABLE, fault)  # every actor that lives to see so many files
-    cluster(4)
+    if fault:
+        monkeypatch.setenv(faults.VARIABLE, fault)  # every actor that lives to see so many files
+    pause = (0.5, 2.0) if fault else (0.05, 0.1)
+    cluster(actors)
     batch, rng = plan(suite, "ray", base=tiny_pocket), random.Random(0)
 
     def kill():
-        while not stop.wait(rng.uniform(0.5, 2.0)):
+        killed = 0
+        while (killed < kills or fault) and not stop.wait(rng.uniform(*pause)):
             drawing = [lease for lease in current(batch) if lease.drawing and is_gone(lease.process) is False]
             fresh = [
                 lease
@@ -107,12 +115,13 @@ def test_killed_actors_lose_nothing_and_draw_nothing_twice(
             if fresh:
                 with suppress(ProcessLookupError):
                     os.kill(rng.choice(fresh).process.pid, signal.SIGKILL)
+                    killed += 1
 
     stop = threading.Event()
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        run(batch, 4)
+        run(batch, actors)
     finally:
         stop.set()
         killer.join()
