@@ -1,5 +1,6 @@
 """`loom calibrate` and `--linear`: the curve beside the LoRA, and pictures at shares of its effect."""
 
+import functools
 import json
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from lora_loom.pipelines.training import slider as trainer
 from lora_loom.studio import session
 from lora_loom.studio.cli.application import build
 from lora_loom.studio.records.record import read_record
@@ -38,7 +40,8 @@ def test_a_lora_is_calibrated_and_drawn_by_its_effect(loom, tmp_path):
     assert json.loads(merged.stdout)["recipe"]["adapters"][0]["strength"] == pytest.approx(strength)
 
 
-def test_a_slider_is_trained_used_and_exported(loom, tmp_path):
+def test_a_slider_is_trained_used_and_exported(loom, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "train_slider", functools.partial(trainer.train_slider, num_inference_steps=2))
     options = ("--steps", 5, "--pictures", 2, "--learning-rate", 0.05, "--at", 0.5)
     done = loom("train", "slider", "fox", "--out", tmp_path / "loras" / "slid.safetensors", *options, "--json")
     assert done.exit_code == 0, done.output

@@ -1,5 +1,6 @@
 """`loom train slider` is stopped and goes on, and loses nothing by accident."""
 
+import functools
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ QUICK = ("--pictures", "2", "--json")
 def loom(monkeypatch, tiny_pocket, write_lora, tmp_path):
     monkeypatch.setattr(session, "library_roots", lambda folders=(): [tmp_path / "loras"])
     write_lora(tmp_path / "loras" / "fox.safetensors", triggers="fox")
+    monkeypatch.setattr(trainer, "train_slider", functools.partial(trainer.train_slider, num_inference_steps=2))
     monkeypatch.chdir(tmp_path)
     train = ("train", "slider", "fox", "--base", str(tiny_pocket), *QUICK)
     return lambda *args: CliRunner().invoke(build(), [*train, *map(str, args)])
