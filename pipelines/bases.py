@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, cast
 
 from lora_loom.pipelines.errors import AdapterFileError, BaseModelError
 from lora_loom.pipelines.families import running
+from lora_loom.pipelines.hub import only_cached
 from lora_loom.pipelines.plugins import did_you_mean, named_entries
 
 NAMES = "loom.bases"  # entry-point group: each entry is a function without arguments that returns a folder
@@ -106,12 +108,19 @@ def _class_on_hub(location: str, hub: dict[str, Any]) -> str:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
     pipeline: Any = DiffusionPipeline
+    cached = only_cached()
     try:
-        return str(pipeline.load_config(location, **hub)["_class_name"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # diffusers hands the hub's client options that it no longer takes
+            config = pipeline.load_config(location, **({**hub, "local_files_only": True} if cached else hub))
+        return str(config["_class_name"])
     except (OSError, ValueError, KeyError) as error:
+        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BaseModelError(
             f"the base model {location} could not be fetched",
             expected="a hub id of a diffusers pipeline, and a connection or a cached copy",
-            found=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
-            remedy="Check the id, or download the model and give its folder.",
+            found="no connection to the hub, and no copy on this machine" if cached else why,
+            remedy="Connect, or download the model elsewhere and give its folder."
+            if cached
+            else "Check the id, or download the model and give its folder.",
         ) from error

@@ -5,21 +5,27 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import FrameType
 from typing import Any, ClassVar
 
 import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 
 from lora_loom.pipelines.bases import pipeline_class_of, resolve_base
-from lora_loom.pipelines.errors import BaseModelError
+from lora_loom.pipelines.errors import BaseModelError, LoomWarning, RequestError
 from lora_loom.pipelines.families import fusion_class_name, of_pipeline, refused
 from lora_loom.pipelines.families.family import Family
+from lora_loom.pipelines.hub import only_cached
 from lora_loom.pipelines.lora_verbs import LoraVerbs
 from lora_loom.pipelines.method import FusionMethod
 from lora_loom.pipelines.plan import FusionPlan
+from lora_loom.pipelines.plugins import did_you_mean
 from lora_loom.pipelines.registry import create
 from lora_loom.pipelines.request import SettingValue
 from lora_loom.pipelines.runtime.fused import fused, is_fused
@@ -50,11 +56,15 @@ class FusionPipeline(LoraVerbs):
         Raises BaseModelError when there is no such base, or it is of no family that Loom runs.
         """
         location = resolve_base(pretrained_model_name_or_path)
+        if kwargs.get("enable_pag"):
+            raise _no_pag()
+        if not Path(location).exists() and only_cached():
+            kwargs["local_files_only"] = True  # or else diffusers would try for half a minute to reach the hub
         hub = {key: kwargs[key] for key in _HUB_ARGUMENTS if key in kwargs}
         parent = cls._parent_of_family(pipeline_class_of(location, **hub), found_in=location)
         try:
             if Path(location).is_file():
-                return parent.from_single_file(location, **kwargs)
+                return _single_file(parent, location, kwargs)
             if not {"dtype", "torch_dtype"} & kwargs.keys():
                 kwargs["dtype"] = torch.float32  # left alone, transformers would keep a half-precision file as it is
             return parent.from_pretrained(location, **{"use_safetensors": True, **kwargs})
@@ -140,16 +150,148 @@ class FusionPipeline(LoraVerbs):
     ) -> Any:
         """Draw as the family's diffusers pipeline does, with the active LoRAs composed by the method `fusion`.
 
-        Inside `with fused(pipe, plan, adapters)` the picture follows that plan instead.
+        `scale` in `cross_attention_kwargs` (or `joint_attention_kwargs`) multiplies all their strengths. Inside `with
+        fused(pipe, plan, adapters)` the picture follows that plan instead. Raises RequestError for an argument that the
+        pipeline does not have.
         """
         parent: Any = super()
+        _check_keywords(self, kwargs)
         if is_fused(self):
             return parent.__call__(*args, **kwargs)
+        scale, kwargs = _without_scale(kwargs)
         call = inspect.signature(self.diffusers_class.__call__).bind(self, *args, **kwargs)
         call.apply_defaults()
-        plan = self.plan(fusion, fusion_settings, num_inference_steps=call.arguments["num_inference_steps"])
+        steps: int = call.arguments["num_inference_steps"]
+        self._say_who_draws()
+        with self._scaled(scale):
+            plan = self.plan(fusion, fusion_settings, num_inference_steps=steps)
+        if call.arguments.get("prompt_embeds") is not None:
+            self._warn_of_embeddings(plan)
         with fused(self, plan, self.adapters, self.bank):
             return parent.__call__(*args, **kwargs)
+
+    def encode_prompt(self, *args: Any, **kwargs: Any) -> Any:
+        """The prompt encoded as diffusers encodes it, by text encoders with the active LoRAs added up.
+
+        `lora_scale` multiplies their strengths.
+        """
+        parent: Any = super()
+        if is_fused(self) or not any(self.adapters[choice.name].text_encoders for choice in self.loaded.choices):
+            return parent.encode_prompt(*args, **kwargs)
+        call = inspect.signature(self.diffusers_class.encode_prompt).bind(self, *args, **kwargs)
+        scale = call.arguments.pop("lora_scale", None)
+        with self._scaled(1.0 if scale is None else scale):
+            plan = self.plan("merge", num_inference_steps=1)
+        with fused(self, plan, self.adapters, self.bank):
+            return self.encode_prompt(*call.args[1:], **call.kwargs)
+
+    @contextmanager
+    def _scaled(self, scale: float) -> Generator[None]:
+        """The active LoRAs at `scale` times their strengths."""
+        own = self.loaded.active
+        try:
+            self.loaded.active = {name: replace(each, strength=each.strength * scale) for name, each in own.items()}
+            yield
+        finally:
+            self.loaded.active = own
+
+    def _warn_of_embeddings(self, plan: FusionPlan) -> None:
+        """Say so where LoRAs that are to read the prompt each for itself are given one that is encoded already."""
+        reading = [name for name in plan.adapters if self.adapters[name].text_encoders]
+        if reading and len({tuple(sorted(gates.items())) for gates in plan.text_passes}) > 1:
+            warnings.warn(
+                f"the prompt came as embeddings, so {', '.join(reading)} cannot read it each for itself as this method "
+                "wants. Pass the prompt in words, or take a method that encodes it once, such as merge.",
+                LoomWarning,
+                stacklevel=3,
+            )
+
+    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
+        """The base as a diffusers folder, which opens with and without Loom; says so where LoRAs are left out."""
+        parent: Any = super()
+        if self.loaded.adapters:
+            warnings.warn(
+                f"{save_directory} holds the base without {', '.join(self.loaded.adapters)}. Keep their files beside "
+                "it, or make one file of them with `loom merge`.",
+                LoomWarning,
+                stacklevel=2,
+            )
+        parent.save_pretrained(save_directory, *args, **kwargs)
+
+    @property
+    def components(self) -> dict[str, Any]:
+        """The models of the pipeline, as in diffusers; says so when another one is made of them without the LoRAs."""
+        parent: Any = super()
+        found: dict[str, Any] = parent.components
+        here = inspect.currentframe()
+        if self.loaded.active and here is not None and _takes_models(here.f_back):
+            warnings.warn(
+                f"the pipeline made of this one draws without {', '.join(self.loaded.active)}. Draw inside `with "
+                "fused(other, pipe.plan(), pipe.adapters, pipe.bank)`, or load the LoRAs into it.",
+                LoomWarning,
+                stacklevel=3,
+            )
+        return found
+
+
+def _takes_models(caller: FrameType | None) -> bool:
+    """Whether diffusers is asking for the models to make a plain pipeline of them, which nothing else tells."""
+    if caller is None or not str(caller.f_globals.get("__name__", "")).startswith("diffusers."):
+        return False
+    kind = caller.f_locals.get("cls")
+    return caller.f_code.co_name == "from_pipe" and not (isinstance(kind, type) and issubclass(kind, FusionPipeline))
+
+
+def _check_keywords(pipe: FusionPipeline, kwargs: Mapping[str, Any]) -> None:
+    """Raise RequestError for an argument that the pipeline would swallow."""
+    parameters = inspect.signature(pipe.diffusers_class.__call__).parameters
+    known = [name for name, each in parameters.items() if each.kind is not each.VAR_KEYWORD and name != "self"]
+    for name in kwargs:
+        if name in known or name in ("callback", "callback_steps"):  # deprecated, and still taken by some
+            continue
+        raise RequestError(
+            f"{type(pipe).__name__} has no argument {name!r}",
+            expected=f"one of {', '.join((*known, 'fusion', 'fusion_settings'))}",
+            found=f"{name}={kwargs[name]!r}"[:100],
+            remedy=did_you_mean(name, (*known, "fusion", "fusion_settings")),
+        )
+
+
+def _without_scale(kwargs: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
+    """The scale of the LoRAs in a call's attention arguments, and the call without it."""
+    scale, rest = 1.0, dict(kwargs)
+    for name in ("cross_attention_kwargs", "joint_attention_kwargs", "attention_kwargs"):
+        given: Mapping[str, Any] | None = rest.get(name)
+        if given and "scale" in given:
+            scale *= float(given["scale"])
+            left = {key: value for key, value in given.items() if key != "scale"}
+            rest[name] = left or None
+    return scale, rest
+
+
+def _single_file(parent: Any, location: str, kwargs: dict[str, Any]) -> Any:
+    """The pipeline of a checkpoint in one file. Its configuration comes from `config` or the hub."""
+    if "config" not in kwargs and "original_config" not in kwargs and only_cached():
+        kwargs = {"local_files_only": True, **kwargs}
+        try:
+            return parent.from_single_file(location, **kwargs)
+        except (OSError, ValueError) as error:
+            raise BaseModelError(
+                f"{Path(location).name} cannot be opened without its configuration",
+                expected="the configuration and tokenizers of its family, which a checkpoint in one file lacks",
+                found="none given, none on this machine, and the hub cannot be reached",
+                remedy="Give a diffusers folder of the family as config=FOLDER; of that no weights are read.",
+            ) from error
+    return parent.from_single_file(location, **kwargs)
+
+
+def _no_pag() -> RequestError:
+    return RequestError(
+        "perturbed-attention guidance is not offered with fusion methods",
+        expected="a pipeline of one of the families as it is",
+        found="enable_pag=True",
+        remedy="Load the LoRAs into diffusers' own PAG pipeline, by AutoPipelineForText2Image.",
+    )
 
 
 def fusion_class(family: Family) -> Any:
@@ -162,4 +304,9 @@ def fusion_class(family: Family) -> Any:
 def _fusion_class(parent: type[Any]) -> Any:
     name, module = fusion_class_name(parent.__name__), "lora_loom.pipelines.families"
     doc = f"{parent.__name__} of diffusers, drawing with several LoRAs at once."
-    return type(name, (FusionPipeline, parent), {"__doc__": doc, "__module__": module, "diffusers_class": parent})
+    made = type(name, (FusionPipeline, parent), {"__doc__": doc, "__module__": module, "diffusers_class": parent})
+    auto: Any = importlib.import_module("diffusers.pipelines.auto_pipeline")
+    for kind, each in auto.AUTO_TEXT2IMAGE_PIPELINES_MAPPING.items():
+        if each is parent:  # so that AutoPipelineForImage2Image.from_pipe finds what belongs to it
+            auto.SUPPORTED_TASKS_MAPPINGS.append({kind: made})
+    return made

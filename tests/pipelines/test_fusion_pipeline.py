@@ -7,7 +7,7 @@ import torch
 from diffusers import DiffusionPipeline, StableDiffusionImg2ImgPipeline
 
 from lora_loom import pipelines
-from lora_loom.pipelines.errors import BaseModelError, UnknownMethodError
+from lora_loom.pipelines.errors import BaseModelError, LoomWarning, UnknownMethodError
 from lora_loom.pipelines.families import (
     ChromaFusionPipeline,
     FluxFusionPipeline,
@@ -60,7 +60,8 @@ def test_the_active_loras_draw_as_diffusers_would(fusion, family, draw, peft_pip
 
 
 def test_a_plain_pipeline_takes_the_models_without_loras(pipe, fusion, draw):
-    plain = type(pipe).from_pipe(fusion)
+    with pytest.warns(LoomWarning, match="without fox, ink"):
+        plain = type(pipe).from_pipe(fusion)
     plain.set_progress_bar_config(disable=True)
     assert type(plain) is type(pipe)
     assert torch.equal(draw(plain), draw(pipe))
@@ -73,7 +74,8 @@ def test_a_fusion_pipeline_brings_its_loras_along(fusion, draw):
 
 
 def test_a_saved_folder_opens_with_and_without_loom(fusion, family, pipe, tmp_path, draw, error_of):
-    fusion.save_pretrained(tmp_path)
+    with pytest.warns(LoomWarning, match="the base without fox, ink, fog"):
+        fusion.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "model_index.json").read_text())["_class_name"] == type(pipe).__name__
     plain, again = DiffusionPipeline.from_pretrained(tmp_path), FusionPipeline.from_pretrained(tmp_path)
     assert type(plain) is type(pipe)
@@ -103,7 +105,8 @@ class TestOnOneFamily:
             draw(fusion, fusion="blend")
 
     def test_a_plan_and_the_loras_serve_another_pipeline_of_the_models(self, fusion, draw):
-        other = StableDiffusionImg2ImgPipeline.from_pipe(fusion)
+        with pytest.warns(LoomWarning, match="without fox, ink"):
+            other = StableDiffusionImg2ImgPipeline.from_pipe(fusion)
         other.set_progress_bar_config(disable=True)
         call = {"image": torch.rand(1, 3, 64, 64), "strength": 0.8}
         base = draw(other, **call)
@@ -134,6 +137,7 @@ class TestOnOneFamily:
             FusionPipeline.from_pipe(other)
 
     def test_a_folder_with_parts_missing_is_refused(self, fusion, tmp_path):
+        fusion.unload_lora_weights()
         fusion.save_pretrained(tmp_path)
         for weights in (tmp_path / "unet").glob("*.safetensors"):
             weights.unlink()

@@ -5,7 +5,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from lora_loom.pipelines.errors import AdapterFileError, AdapterMatchError, RequestError, UnknownAdapterError
+from lora_loom.pipelines.errors import (
+    AdapterFileError,
+    AdapterMatchError,
+    LoomWarning,
+    RequestError,
+    UnknownAdapterError,
+)
 from lora_loom.pipelines.families import FusionPipeline
 from lora_loom.pipelines.request import AdapterChoice
 from lora_loom.pipelines.requests.control import Region
@@ -30,8 +36,8 @@ def loaded(pipe, loras):
     return pipe
 
 
-def test_a_loaded_lora_is_active_until_told_otherwise(loaded):
-    assert loaded.get_active_adapters() == ["fox", "ink", "fog"]
+def test_the_lora_loaded_last_is_active_until_told_otherwise(loaded):
+    assert loaded.get_active_adapters() == ["fog"]
     loaded.set_adapters("ink", 0.5)
     assert loaded.get_active_adapters() == ["ink"]
     assert loaded.plan().text_passes == ({"ink": 0.5},)
@@ -47,21 +53,23 @@ def test_loras_are_listed_by_component(loaded):
 def test_names_are_made_where_none_is_given(pipe, loras):
     pipe.load_lora_weights(loras["fox"])
     pipe.load_lora_weights(loras["ink"])
-    assert pipe.get_active_adapters() == ["default_0", "default_1"]
+    assert list(pipe.adapters) == ["default_0", "default_1"]
     pipe.delete_adapters("default_0")
     pipe.load_lora_weights(loras["fox"])
-    assert pipe.get_active_adapters() == ["default_1", "default_2"]
+    assert list(pipe.adapters) == ["default_1", "default_2"]
 
 
 def test_disabled_loras_leave_the_base(loaded, pipes, draw):
+    loaded.set_adapters("fog")
     loaded.disable_lora()
-    assert loaded.get_active_adapters() == []
+    assert loaded.get_active_adapters() == ["fog"]
     assert torch.equal(draw(loaded), draw(pipes("sd15")))
     loaded.enable_lora()
     assert not torch.equal(draw(loaded), draw(pipes("sd15")))
 
 
 def test_deleted_loras_are_forgotten(loaded, draw):
+    loaded.set_adapters(["fox", "ink", "fog"])
     draw(loaded)
     loaded.delete_adapters("ink")
     assert loaded.get_active_adapters() == ["fox", "fog"]
@@ -123,6 +131,39 @@ def test_controls_say_where_when_and_in_which_layers_a_lora_acts(loaded):
         loaded.set_adapters("fox", controls={"ink": {"exempt": True}})
     with pytest.raises(RequestError, match="unknown keys"):
         loaded.set_adapters("fox", controls={"fox": {"layers": {}}})
+
+
+def test_who_draws_by_default_is_said_once(loaded, draw):
+    with pytest.warns(LoomWarning, match=r"only fog draws.*'fox', 'ink', 'fog'"):
+        draw(loaded)
+    draw(loaded)
+
+
+def test_a_lora_is_found_in_a_subfolder(pipe, loras, tmp_path):
+    (tmp_path / "loras").mkdir()
+    save_file(loras["fox"], tmp_path / "loras" / "fox.safetensors")
+    pipe.load_lora_weights(tmp_path, adapter_name="fox", subfolder="loras")
+    assert list(pipe.adapters) == ["fox"]
+
+
+def test_weights_by_component_that_cannot_be_met_are_refused(loaded):
+    for weight, words in (
+        ({"down": 0.5}, "does not have"),
+        ({"unet": {"down_blocks.1": 0.5}}, "down"),
+        ({"unet": "much"}, "a number"),
+        ({"unet": {"up": {"block_9": "x"}}}, "up.block_9"),
+    ):
+        with pytest.raises(RequestError, match=words):
+            loaded.set_adapters("fox", weight)
+
+
+def test_text_encoders_act_alike_or_not_at_all(pipes, three_loras):
+    made = FusionPipeline.from_pipe(pipes("sdxl"))
+    made.load_lora_weights(three_loras("sdxl")["fox"], adapter_name="fox")
+    made.set_adapters("fox", {"unet": 0.5, "text_encoder": 0.25, "text_encoder_2": 0.25})
+    assert made.loaded.choices == [AdapterChoice("fox", 0.5, blocks={"text": 0.5})]
+    with pytest.raises(RequestError, match="unlike in each text encoder"):
+        made.set_adapters("fox", {"unet": 0.5, "text_encoder": 0.25})
 
 
 def test_fusing_into_the_weights_is_not_offered(loaded):
