@@ -95,8 +95,7 @@ def _blocks(model: Any, name: str, layers: Iterable[str], scales: Mapping[str, A
     if wrong:
         raise RequestError(
             f"the weight of {name} names {', '.join(wrong)}",
-            expected=f'"mid", "down" ({", ".join(known["down"])}) and "up" ({", ".join(known["up"])}), with a number or a '
-            "list of one for each attention",
+            expected=f'"mid", "down" ({", ".join(known["down"])}) and "up" ({", ".join(known["up"])})',
             found=str(dict(scales))[:200],
             remedy=f'Groups of layers go into controls={{"{name}": {{"blocks": {{...}}}}}}.',
         )
