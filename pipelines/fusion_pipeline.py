@@ -156,9 +156,15 @@ class FusionPipeline(LoraVerbs):
         """
         parent: Any = super()
         _check_keywords(self, kwargs)
-        if is_fused(self):
-            return parent.__call__(*args, **kwargs)
         scale, kwargs = _without_scale(kwargs)
+        if is_fused(self):
+            if scale != 1.0:
+                raise RequestError(
+                    "inside `with fused(...)` the plan has the strengths",
+                    found=f"a scale of {scale:g} in the attention arguments",
+                    remedy="Multiply the strengths of the plan by it.",
+                )
+            return parent.__call__(*args, **kwargs)
         call = inspect.signature(self.diffusers_class.__call__).bind(self, *args, **kwargs)
         call.apply_defaults()
         steps: int = call.arguments["num_inference_steps"]

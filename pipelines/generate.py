@@ -19,17 +19,18 @@ from lora_loom.pipelines.fusion_pipeline import FusionPipeline
 from lora_loom.pipelines.gating.heat_map import HeatMap
 from lora_loom.pipelines.gating.rule import GateRule
 from lora_loom.pipelines.measured.influence import Influence, probe_points
+from lora_loom.pipelines.picture_size import picture_size
 from lora_loom.pipelines.registry import create
 from lora_loom.pipelines.request import GenerationRequest
+from lora_loom.pipelines.runtime.cancelling import cancellable
 from lora_loom.pipelines.runtime.fused import fused
 from lora_loom.pipelines.runtime.masks import check_proportions
-from lora_loom.pipelines.runtime.targets import denoiser_of, own_latents
+from lora_loom.pipelines.runtime.targets import denoiser_of
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from lora_loom.pipelines.adapters.factors import Adapter
-    from lora_loom.pipelines.families.family import Family
     from lora_loom.pipelines.plan import FusionPlan
     from lora_loom.pipelines.runtime.denoiser import PlanRun
 
@@ -81,9 +82,10 @@ def generate(
     """Draw a request on a diffusers pipeline, composing `adapters` (by the names in the request) as its method says.
 
     Picture k is drawn from its own CPU generator with seed + k, so it does not depend on its neighbours or the device.
-    `on_step` hears of every step, and `cancelled` is asked before and after each. `influence` probes what each adapter
-    changes where the method does not tell by itself, for about a tenth more work. Raises RequestError for what this
-    base cannot draw, UnknownMethodError, SettingError, UnknownAdapterError, AdapterMatchError, and CancelledError.
+    `on_step` hears of every step, and `cancelled` is asked before every block of the models. `influence` probes what
+    each adapter changes where the method does not tell by itself, for about a tenth more work. Raises RequestError for
+    what this base cannot draw, UnknownMethodError, SettingError, UnknownAdapterError, AdapterMatchError and
+    CancelledError.
     """
     plan = create(request.method, request.settings).plan(request.adapters, request.num_inference_steps)
     call = _call_of(pipe, request)
@@ -114,7 +116,7 @@ def generate(
         _stop_if(cancelled)
         seeds = [request.seed + index for index in batch]
         calls = {**call, "num_images_per_prompt": len(batch), "callback_on_step_end": step_end}
-        with _drawing(pipe, request, plan, adapters, probes) as run:
+        with _drawing(pipe, request, plan, adapters, probes) as run, cancellable(pipe, cancelled):
             images += pipe(**calls, generator=_generators(seeds)).images
         passes += run.passes
         seen.append(run.influence)
@@ -182,7 +184,7 @@ def _call_of(pipe: Any, request: GenerationRequest) -> dict[str, Any]:
         "prompt": request.prompt,
         "num_inference_steps": request.num_inference_steps,
         "guidance_scale": request.guidance_scale,
-        **_size_of(pipe, request, family),
+        **picture_size(pipe, request.width, request.height, family),
     }
     for choice in request.adapters:
         if choice.region is not None:
@@ -196,24 +198,6 @@ def _call_of(pipe: Any, request: GenerationRequest) -> dict[str, Any]:
             remedy="Leave the negative prompt empty.",
         )
     return call
-
-
-def _size_of(pipe: Any, request: GenerationRequest, family: Family) -> dict[str, int]:
-    own_height, own_width = own_latents(pipe)
-    multiple = family.sizes.multiple(pipe.vae_scale_factor)
-    size: dict[str, int] = {}
-    for name, latents in (("width", own_width), ("height", own_height)):
-        side: int = getattr(request, name) or latents * pipe.vae_scale_factor
-        if side % multiple:
-            lower = max(side // multiple, 1) * multiple
-            raise RequestError(
-                f"this base cannot draw a {name} of {side}",
-                expected=f"a multiple of {multiple} pixels",
-                found=str(side),
-                remedy=f"Take {lower} or {lower + multiple}.",
-            )
-        size[name] = side
-    return size
 
 
 def _spatial(pipe: Any, latents: Tensor, call: Mapping[str, Any]) -> Tensor:

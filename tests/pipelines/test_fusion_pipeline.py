@@ -7,7 +7,7 @@ import torch
 from diffusers import DiffusionPipeline, StableDiffusionImg2ImgPipeline
 
 from lora_loom import pipelines
-from lora_loom.pipelines.errors import BaseModelError, LoomWarning, UnknownMethodError
+from lora_loom.pipelines.errors import BaseModelError, LoomWarning, RequestError, UnknownMethodError
 from lora_loom.pipelines.families import (
     ChromaFusionPipeline,
     FluxFusionPipeline,
@@ -119,6 +119,13 @@ class TestOnOneFamily:
         with fused(fusion, alone, fusion.adapters) as run:
             draw(fusion, fusion="composite")
         assert run.passes == {"full": 3}
+
+    def test_inside_fused_a_scale_is_refused(self, fusion, draw):
+        with (
+            fused(fusion, fusion.plan(), fusion.adapters),
+            pytest.raises(RequestError, match="the plan has the strengths"),
+        ):
+            draw(fusion, cross_attention_kwargs={"scale": 0.5})
 
     @pytest.mark.parametrize("family", ["sdxl", "flux"])
     def test_another_family_is_refused_by_name(self, pipes, family):
