@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument("--only-report", action="store_true", help="write the results of what has been done so far")
     parser.add_argument("--results", type=Path, default=None, help="folder of fuzzing.json, by default docs/results")
     options = parser.parse_args()
-    legs = legs_of(PARSERS, {"reader": options.reader, "metadata": options.metadata}, options.seed, options.leg)
+    legs = legs_of(PARSERS, {"metadata": options.metadata, "reader": options.reader}, options.seed, options.leg)
 
     def told(leg: Leg) -> None:
         print(f"{leg.parser} seed {leg.seed}: {leg.inputs:,} inputs done", file=sys.stderr, flush=True)
