@@ -95,7 +95,7 @@ def run(name: str, inputs: int, seed: int, out: Path, corpus: Path) -> None:
         return atheris.Mutate(data, most)
 
     signal.signal(signal.SIGPROF, _too_slow)
-    quiet = ["-verbosity=0", "-print_final_stats=0", "-rss_limit_mb=0", "-timeout=0", "-len_control=0"]
+    quiet = ["-verbosity=0", "-print_final_stats=0", "-rss_limit_mb=0", "-len_control=0"]
     bounds = [f"-seed={seed + 1}", f"-max_len={LONGEST}", "-reload=0"]
     atheris.Setup([sys.argv[0], *quiet, *bounds, str(corpus)], one, custom_mutator=mutate)
     atheris.Fuzz()
