@@ -52,7 +52,7 @@ def main() -> int:
     rows = [{"part": part, **row} for part, row in found.items()]
     path = results_folder(options.results) / "kills.json"
     former = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    rows = sorted([*(row for row in former if row["part"] not in found), *rows], key=lambda row: str(row["part"]))
+    rows = sorted([*(row for row in former if row.get("part") not in found), *rows], key=lambda row: str(row["part"]))
     asked = " ".join(
         f"--{key} {getattr(options, key.replace('-', '_'))}"
         for key in ("studio-kills", "jobs", "batch-kills", "pictures", "seed")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from lora_loom.pipelines.errors import BatchError
 from lora_loom.studio.batch.audit import audit
 from lora_loom.studio.batch.engines.local import run_local
 from lora_loom.studio.batch.folder import Batch
@@ -58,7 +59,9 @@ def measure(
     killer = threading.Thread(target=kill, name="killer", daemon=True)
     killer.start()
     try:
-        run_local(batch, workers, WorkerOptions(device="cpu"), lambda progress: None, lambda: False)
+        while len(batch.sealed_shards()) < len(batch.shards):
+            with suppress(BatchError):  # so many kills in a row that the run gave up: it is run again, as it says
+                run_local(batch, workers, WorkerOptions(device="cpu"), lambda progress: None, lambda: False)
     finally:
         ended.set()
         killer.join()
