@@ -48,6 +48,14 @@ MAX_RESIDENT = 32  # LoRAs kept loaded; the one that was not used for longest go
 
 
 @dataclass(frozen=True)
+class Asked:
+    """Which asking pictures were drawn for: when, in seconds since the epoch, and a name that nothing else has."""
+
+    at: float
+    id: str
+
+
+@dataclass(frozen=True)
 class Generation:
     """One picture, how it was made, and the file it was saved to (None if it was not to be saved).
 
@@ -141,13 +149,15 @@ class Studio:
         cancelled: Callable[[], bool] | None = None,
         *,
         save: bool = True,
+        asked: Asked | None = None,
     ) -> list[Generation]:
         """Draw the pictures of `request`; with `save` each goes to a new PNG in `output_dir`, with its record.
 
+        With `asked` the files are named by it, so that drawing again what was drawn before leaves one file of each.
         `cancelled` is asked at every step. Raises LoomError: UnknownAdapterError with the closest names,
         AdapterFileError, AdapterMatchError, SettingError, RequestError, OutputError, CancelledError and so on.
         """
-        return self._generate(self.hooks.request(request), on_step, cancelled, save=save)
+        return self._generate(self.hooks.request(request), on_step, cancelled, save=save, asked=asked)
 
     def _generate(
         self,
@@ -156,6 +166,7 @@ class Studio:
         cancelled: Callable[[], bool] | None,
         *,
         save: bool,
+        asked: Asked | None = None,
     ) -> list[Generation]:
         self.check(request)
         pipeline = self.pipeline  # imports what is heavy under its lock: two threads that do so at once fail
@@ -168,7 +179,7 @@ class Studio:
         generations: list[Generation] = []
         for index, image in enumerate(made.images):
             image, record = self.hooks.picture(image, self._record(request, adapters, made, made.seconds, index))
-            path = save_png(image, record, self.output_dir / _file_name(record)) if save else None
+            path = save_png(image, record, self.output_dir / _file_name(record, asked)) if save else None
             generations.append(Generation(image, record, path, made.gates))
         return generations
 
@@ -368,7 +379,8 @@ def _changed(card: AdapterCard, recorded: str) -> ChangedAdapterError:
     )
 
 
-def _file_name(record: GenerationRecord) -> str:
-    """A new file name that sorts by time: 20261123-051706-seed42-3f9a.png."""
-    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return f"{now}-seed{record.seed}-{secrets.token_hex(2)}.png"
+def _file_name(record: GenerationRecord, asked: Asked | None = None) -> str:
+    """A file name that sorts by time, a new one without `asked`: 20261123-051706-seed42-3f9a.png."""
+    when = datetime.datetime.fromtimestamp(asked.at) if asked else datetime.datetime.now()
+    mark = f"{asked.id}-{record.image_index}" if asked else secrets.token_hex(2)
+    return f"{when.strftime('%Y%m%d-%H%M%S')}-seed{record.seed}-{mark}.png"

@@ -200,8 +200,8 @@ def _magnitude_axis(file: SafetensorsFile, module: FileModule, shape: UpdateShap
     found = file.header.shapes[key]
     count = math.prod(found)
     inputs = shape.inputs // math.prod(shape.kernel or (1,))
-    of_output = len(found) == 1 or "lora_magnitude_vector" in key or found[0] != 1 or shape.out == 1
-    if count == max(found) == (shape.out if of_output else inputs):
+    of_output = len(found) < 2 or "lora_magnitude_vector" in key or found[0] != 1 or shape.out == 1
+    if found and count == max(found) == (shape.out if of_output else inputs):
         return "output" if of_output else "input"
     raise AdapterFileError(
         f"{display_text(file.path.name)} has magnitudes that do not fit its update in {display_text(module.name)}",

@@ -16,12 +16,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lora_loom.pipelines.errors import OutputError
 from lora_loom.studio.batch.folder import Batch
-from lora_loom.studio.batch.put import put_new
+from lora_loom.studio.batch.put import part_of, put_new
 from lora_loom.studio.liveness import ProcessIdentity, is_gone, this_process
 
 LEASE_SECONDS = 60.0
@@ -47,9 +47,12 @@ class Lease:
 
     batch: Batch
     state: LeaseState
-    deaths: Counter[tuple[str, ...]] = field(
-        default_factory=Counter
-    )  # what was being drawn -> how often its worker died
+    former: tuple[LeaseState, ...] = ()  # whose workers died while they drew
+
+    @property
+    def deaths(self) -> Counter[tuple[str, ...]]:
+        """What was being drawn -> how often its worker died."""
+        return Counter(state.drawing for state in self.former)
 
     @property
     def shard(self) -> int:
@@ -65,7 +68,7 @@ class Lease:
         """Tell the others what goes on; raises OutputError."""
         self.state = LeaseState(**{**_fields(self.state), **changes})  # pyright: ignore[reportArgumentType]
         path = _path(self.batch, self.shard, self.state.epoch)
-        part = self.batch.parts / f"{path.name}.{os.getpid()}.note"
+        part = part_of(path.name, self.batch.parts)
         try:
             self.batch.parts.mkdir(parents=True, exist_ok=True)
             part.write_text(_text(self.state), encoding="utf-8")
@@ -95,8 +98,7 @@ def claim(batch: Batch, shard: int) -> Lease | None:
     path = _path(batch, shard, state.epoch)
     if not put_new(path, lambda file: file.write(_text(state).encode()), batch.parts):
         return None
-    deaths = Counter(each.drawing for each in former if each.drawing and not each.ended)
-    return Lease(batch, state, deaths)
+    return Lease(batch, state, tuple(each for each in former if each.drawing and not each.ended))
 
 
 def is_free(batch: Batch, state: LeaseState) -> bool:
@@ -136,6 +138,20 @@ def current(batch: Batch) -> Iterator[LeaseState]:
     for shard, epoch in sorted(latest.items()):
         if shard not in sealed:
             yield _read(_path(batch, shard, epoch), shard, epoch)
+
+
+def every_state(batch: Batch) -> Iterator[LeaseState]:
+    """All leases there have been in the batch, those of sealed shards included."""
+    for shard in batch.shards:
+        yield from states(batch, shard)
+
+
+def last_heard(batch: Batch, state: LeaseState) -> float:
+    """When the holder of the lease last showed that it lived, by the clock of the file system."""
+    try:
+        return _path(batch, state.shard, state.epoch).stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def forgive_deaths(batch: Batch) -> None:
@@ -186,7 +202,7 @@ def _read(path: Path, shard: int, epoch: int) -> LeaseState:
 def _clock_offset(folder: Path, period: int) -> float:
     """How far the clock of the file system, which stamps the heartbeats, is ahead of ours; asked once in a `period`."""
     folder.mkdir(parents=True, exist_ok=True)
-    probe = folder / f"clock.{os.getpid()}.{threading.get_ident()}"
+    probe = part_of("clock", folder)
     try:
         probe.touch()
         return probe.stat().st_mtime - time.time()

@@ -14,6 +14,7 @@ from lora_loom.studio.batch.layouts import layout_of
 from lora_loom.studio.batch.layouts.layout import shard_rows
 from lora_loom.studio.batch.lease import current, forgive_deaths, is_free
 from lora_loom.studio.batch.progress import Progress, ProgressReader
+from lora_loom.studio.batch.put import sweep
 from lora_loom.studio.batch.worker import WorkerOptions
 
 ENGINES = ("local", "ray")
@@ -40,6 +41,7 @@ def run_batch(
     `workers` 0 means one for every accelerator, or for every core but at most 4. Raises LoomError, after which the
     batch can be run again.
     """
+    sweep(batch.parts)  # what a run that was killed left half-written
     left = len(batch.shards) - len(batch.sealed_shards())
     with drained_by_signals() as caught:
 

@@ -5,6 +5,7 @@ Any number of workers may work in one folder, started by whatever: the engines h
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 import zlib
@@ -13,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lora_loom.studio.batch.deaths import Uids, are_to_blame, is_drawn
 from lora_loom.studio.batch.drawing import STOPPING, Drawer, Drawn, Failure
 from lora_loom.studio.batch.folder import Batch
 from lora_loom.studio.batch.layouts import layout_of
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from lora_loom.studio.session import Studio
 
 POLL_SECONDS, MAX_POLL_SECONDS = 1.0, 10.0  # between looks at shards that others hold
-DEATHS_TOGETHER = 3  # of workers over one batch; then its pictures are drawn one by one
-DEATHS_ALONE = 3  # of workers over one picture alone; then it is given up
 BATCH_ON_ACCELERATOR = 8
 
 
@@ -125,7 +125,7 @@ class Worker:
                 continue
             if self._stop() or lease.fenced:
                 break
-            lease.note(drawing=tuple(picture.uid for picture in batch), done=done, seconds=time.monotonic() - started)
+            lease.note(drawing=_uids(batch), done=done, seconds=time.monotonic() - started)
             results = self._results(lease, batch)
             if writing is not None:
                 writing.result()
@@ -139,20 +139,37 @@ class Worker:
         lease.release()
 
     def _batches(self, lease: Lease) -> Iterator[list[Picture]]:
-        """The batches of the shard; one over which workers died several times comes picture by picture."""
+        """The batches of the shard, those over which workers died last; one that is to blame comes one by one."""
         size = self._options.batch_size or self._batch.info.batch_size or self._default_batch_size()
-        for batch in batches(self._batch.shards[lease.shard], size):
-            if lease.deaths[_uids(batch)] >= DEATHS_TOGETHER:
+        whole = batches(self._batch.shards[lease.shard], size)
+        for batch in sorted(whole, key=lambda batch: any(set(_uids(batch)) & set(died) for died in lease.deaths)):
+            if len(batch) > 1 and self._are_to_blame(lease, batch):
                 yield from ([picture] for picture in batch)
             else:
                 yield batch
 
     def _results(self, lease: Lease, batch: Sequence[Picture]) -> list[Drawn | Failure]:
         deaths = lease.deaths[_uids(batch)]
-        if len(batch) == 1 and deaths >= DEATHS_ALONE:
+        if len(batch) == 1 and self._are_to_blame(lease, batch):
             what = f"the worker died {deaths} times while drawing this picture"
             return [Failure({"type": "WorkerDied", "what": what, "message": what}, deaths)]
+        if len(batch) == 1 and deaths and (witness := self._witness(batch[0])) is not None:
+            lease.note(drawing=(witness.uid,))
+            self._drawer.draw([witness])
+            lease.note(drawing=_uids(batch))
         return self._drawer.draw(batch)
+
+    def _are_to_blame(self, lease: Lease, batch: Sequence[Picture]) -> bool:
+        return are_to_blame(self._batch, self._layout, lease, _uids(batch))
+
+    def _witness(self, suspect: Picture) -> Picture | None:
+        """A picture that is done, of the same shard if there is one."""
+        near = self._batch.shards[suspect.shard]
+        candidates = itertools.chain(
+            near, (picture for picture in self._batch.pictures if picture.shard != suspect.shard)
+        )
+        drawn = (each for each in candidates if is_drawn(self._batch, self._layout, each.uid))
+        return next((each for each in drawn if each.uid != suspect.uid), None)
 
     def _keep(self, lease: Lease, results: Sequence[tuple[Picture, Drawn | Failure]]) -> None:
         """Put the pictures in their places, or why they are missing; who comes second changes nothing."""
@@ -179,5 +196,5 @@ class Worker:
         return 1 if self._studio.pipeline.device.type == "cpu" else BATCH_ON_ACCELERATOR
 
 
-def _uids(batch: Sequence[Picture]) -> tuple[str, ...]:
+def _uids(batch: Sequence[Picture]) -> Uids:
     return tuple(picture.uid for picture in batch)

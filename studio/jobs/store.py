@@ -29,7 +29,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     attempts INTEGER NOT NULL DEFAULT 0
 )"""
 VERSION = 2  # of the table: 1 had no attempts
-ATTEMPTS = 2  # a job whose process died is tried once more
+ATTEMPTS = 2  # a job whose process died is tried once more, when the others have been tried as often
+PROOF = 2  # more tries for each time that a process died over another job, which was drawn afterwards
 FIELDS = (
     "id, request, state, phase, created_at, started_at, finished_at, step, num_steps, eta_seconds, seconds_per_step,"
     " error, outputs, preview_serial, cancel_requested"
@@ -40,8 +41,9 @@ OPEN = f"state NOT IN ({', '.join(repr(state) for state in ENDED)})"
 class JobStore:
     """Jobs on disk. Every method is safe to call from any thread; several processes may share one file.
 
-    Opening it takes over what processes that are gone left: what waited waits again, what was being drawn is tried
-    once more and then counts as interrupted. A file that is damaged or of a newer Loom is set aside, and `notice` says
+    Opening it takes over what processes that are gone left: what waited waits again. What was being drawn is tried
+    once more, after the others, and then counts as interrupted, unless processes died over other jobs that were drawn
+    afterwards. A file that is damaged or of a newer Loom is set aside, and `notice` says
     so; pictures are never touched. Raises OutputError where the file cannot be written.
     """
 
@@ -120,7 +122,7 @@ class JobStore:
         """The job to show: the one being drawn, else the next in the queue, else the last that ended."""
         return (
             self._one("WHERE state = 'running' ORDER BY number LIMIT 1")
-            or self._one("WHERE state = 'queued' ORDER BY number LIMIT 1")
+            or self._one("WHERE state = 'queued' ORDER BY attempts, number LIMIT 1")
             or self._one("ORDER BY number DESC LIMIT 1")
         )
 
@@ -134,10 +136,11 @@ class JobStore:
         return rows[0]["preview"] if rows else None
 
     def take_next(self) -> Job | None:
-        """Start the oldest queued job of this process; None if none waits."""
+        """Start the oldest queued job of this process, of those tried least; None if none waits."""
         rows = self._run(
             "UPDATE jobs SET state = 'running', phase = 'loading', started_at = ?, attempts = attempts + 1"
-            " WHERE number = (SELECT MIN(number) FROM jobs WHERE state = 'queued' AND owner = ?) RETURNING id",
+            " WHERE number = (SELECT number FROM jobs WHERE state = 'queued' AND owner = ? ORDER BY attempts, number"
+            " LIMIT 1) RETURNING id",
             (time.time(), self._owner),
         )
         return self._known(rows[0]["id"]) if rows else None
@@ -210,10 +213,11 @@ class JobStore:
             "this picture was not finished: the studio stopped twice while it was being made",
             remedy="Press Generate to make it again",
         )
-        for row in self._run(f"SELECT id, owner, state, attempts FROM jobs WHERE {OPEN}"):
+        for row in self._run(f"SELECT id, owner, state, attempts, created_at FROM jobs WHERE {OPEN}"):
             if not _is_gone(row["owner"]):
                 continue
-            if row["state"] == "running" and row["attempts"] >= ATTEMPTS:
+            spent = row["attempts"] - PROOF * self._kills_from_outside(row["created_at"])
+            if row["state"] == "running" and spent >= ATTEMPTS:
                 self.finish(row["id"], "interrupted", error=why.to_dict())
                 continue
             self._run(
@@ -221,6 +225,13 @@ class JobStore:
                 " eta_seconds = NULL, preview = NULL WHERE id = ?",
                 (self._owner, row["id"]),
             )
+
+    def _kills_from_outside(self, since: float) -> int:
+        """How often a process died over a job that was drawn afterwards: that was not the job's fault."""
+        rows = self._run(
+            "SELECT COALESCE(SUM(attempts - 1), 0) AS n FROM jobs WHERE state = 'done' AND finished_at >= ?", (since,)
+        )
+        return int(rows[0]["n"])
 
     def _known(self, job_id: str) -> Job:
         job = self.get(job_id)

@@ -14,6 +14,7 @@ from lora_loom.pipelines.errors import CancelledError, LoomError, OutputError
 from lora_loom.pipelines.request import GenerationRequest
 from lora_loom.studio.jobs.job import Job
 from lora_loom.studio.jobs.store import JobStore
+from lora_loom.studio.session import Asked
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -37,6 +38,8 @@ class Drawing(Protocol):
         request: GenerationRequest,
         on_step: Callable[[StepProgress], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
+        *,
+        asked: Asked | None = None,
     ) -> Sequence[Generation]: ...
 
     def preview(self, progress: StepProgress) -> Image.Image: ...
@@ -139,6 +142,7 @@ class JobWorker:
                 job.request,
                 on_step=report,
                 cancelled=lambda: self._cancelled(job),
+                asked=Asked(job.created_at, job.id),  # a studio that died before it told us may have drawn them
             )
         except CancelledError:
             if self._stopping.is_set():

@@ -34,7 +34,7 @@ STEP_SECONDS = 0.12  # the tiny base is too quick to be watched
 class UnhurriedStudio(Studio):
     """Waits a little at every step."""
 
-    def generate(self, request, on_step=None, cancelled=None, *, save=True):
+    def generate(self, request, on_step=None, cancelled=None, *, save=True, asked=None):
         def slowly(progress):
             time.sleep(STEP_SECONDS)
             if on_step is not None:

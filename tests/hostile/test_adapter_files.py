@@ -345,3 +345,13 @@ def test_no_changed_byte_of_a_header_gets_through_as_another_error(corpus, targe
                 errors.append(str(error))
     assert len(errors) > 100
     assert all(text.isprintable() for text in errors)
+
+
+def test_magnitudes_without_a_dimension(corpus, refused):
+    tensors = {
+        f"unet.{corpus.sample}.lora_A.weight": torch.ones(2, 16),
+        f"unet.{corpus.sample}.lora_B.weight": torch.ones(16, 2),
+    }
+    for name in ("lora_magnitude_vector", "dora_scale"):
+        path = corpus.write(save(tensors | {f"unet.{corpus.sample}.{name}": torch.tensor(1.0)}))
+        assert refused(path).found == "a tensor of shape []"

@@ -9,7 +9,7 @@ from PIL import Image
 from lora_loom.pipelines.errors import CancelledError
 from lora_loom.studio.library.adapter_library import AdapterLibrary
 from lora_loom.studio.records.record import GenerationRecord, save_png
-from lora_loom.studio.session import Generation, Studio
+from lora_loom.studio.session import Generation, Studio, _file_name
 
 
 class QuickStudio(Studio):
@@ -18,7 +18,7 @@ class QuickStudio(Studio):
     base_folder = None
     before_step = staticmethod(lambda index: None)
 
-    def generate(self, request, on_step=None, cancelled=None, *, save=True):
+    def generate(self, request, on_step=None, cancelled=None, *, save=True, asked=None):
         self.check(request)
         steps = request.num_inference_steps
         for index in range(steps):
@@ -32,7 +32,7 @@ class QuickStudio(Studio):
             image = Image.new("RGB", (32, 32), (request.seed % 256, 40 * index, 90))
             hashes = {choice.name: self.library.find(choice.name).sha256 for choice in request.adapters}
             record = GenerationRecord(request, adapter_sha256=hashes, seconds=0.1, image_index=index)
-            path = self.output_dir / f"{time.time_ns()}-{index}.png"
+            path = self.output_dir / (_file_name(record, asked) if asked else f"{time.time_ns()}-{index}.png")
             made.append(Generation(image, record, save_png(image, record, path) if save else None))
         return made
 

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
-from lora_loom.pipelines.atomic_file import atomic_file
 from lora_loom.pipelines.errors import OutputError, RecordError
 from lora_loom.studio.batch.folder import Batch
 from lora_loom.studio.batch.picture import Picture
-from lora_loom.studio.batch.put import put_new
+from lora_loom.studio.batch.put import put_anew, put_new, sweep
 from lora_loom.studio.batch.rows import Row, planned_row, read_row
-
-ABANDONED_SECONDS = 3600.0  # a file without its name that is so old belongs to nobody any more
 
 
 class Layout(ABC):
@@ -76,21 +71,20 @@ class Layout(ABC):
         return planned_row(picture) | json.loads(self.batch.failure(picture.uid).read_text(encoding="utf-8"))
 
     def finish(self) -> None:
-        """Write metadata.jsonl and failed.jsonl from the sealed shards, and remove what no one needs any more."""
+        """Write metadata.jsonl and failed.jsonl from the sealed shards, and remove what no one needs any more.
+
+        Raises OutputError.
+        """
         batch = self.batch
         for path, lines in self._gathered().items():
             if lines or path.name == "metadata.jsonl":
-                with atomic_file(path) as file:
-                    file.writelines(lines)
+                put_anew(path, lambda file, lines=lines: file.writelines(lines), batch.parts)
             else:
                 path.unlink(missing_ok=True)
         if len(batch.sealed_shards()) == len(batch.shards):
             for shard in batch.shards:
                 self.tidy(shard)
-            for part in batch.parts.glob("*"):
-                with suppress(OSError):  # another worker may be tidying, too
-                    if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
-                        part.unlink()
+        sweep(batch.parts)
 
     def is_gathered(self) -> bool:
         """Whether metadata.jsonl and failed.jsonl are what the sealed shards say."""

@@ -2,11 +2,13 @@
 
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 
 from lora_loom.pipelines.errors import OutputError
-from lora_loom.studio.batch.put import put_new
+from lora_loom.studio.batch.put import part_of, put_new, sweep
 
 
 def put(tmp_path, content):
@@ -51,3 +53,20 @@ def test_a_link_that_was_made_and_reported_as_refused_is_ours(tmp_path, monkeypa
 
     monkeypatch.setattr(os, "link", answered_twice)
     assert put(tmp_path, b"first") is True
+
+
+def test_what_a_dead_process_left_is_swept_and_what_the_living_write_is_not(tmp_path):
+    code = (
+        "from pathlib import Path; from lora_loom.studio.batch.put import part_of\n"
+        f"part_of('x.bin', Path({str(tmp_path)!r})).touch()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    living = part_of("x.bin", tmp_path)
+    living.touch()
+    other, old = tmp_path / "x.00000000-1-2.abcd.part", tmp_path / "x.00000000-1-3.abcd.part"
+    other.touch()
+    old.touch()
+    os.utime(old, (0, 0))
+    assert len(list(tmp_path.iterdir())) == 4
+    sweep(tmp_path)
+    assert set(tmp_path.iterdir()) == {living, other}

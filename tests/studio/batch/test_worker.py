@@ -13,9 +13,8 @@ from lora_loom.studio.batch.audit import audit
 from lora_loom.studio.batch.folder import open_batch
 from lora_loom.studio.batch.layouts import layout_of
 from lora_loom.studio.batch.layouts.layout import sealed_rows
-from lora_loom.studio.batch.lease import Lease, claim
+from lora_loom.studio.batch.lease import claim
 from lora_loom.studio.batch.running import forget_failures
-from lora_loom.studio.liveness import ProcessIdentity
 
 PROMPTS = 'prompts = ["one", "two", "three", "four", "five", "six"]\nbatch_size = 3\n'
 ONE_SHARD = 'prompts = ["one"]\nseeds = [1, 2]\nmethods = ["merge"]\nbatch_size = 8\n'
@@ -208,27 +207,6 @@ def put_later_epoch(batch, shard):
     path = batch.leases / f"{shard:05d}.000002"
     path.write_bytes((batch.leases / f"{shard:05d}.000001").read_bytes())
     return path
-
-
-def test_a_picture_that_kills_workers_is_given_up_at_last(plan, work, flat_studio):
-    batch = plan(ONE_SHARD.replace("picture", ""))
-    uids = [picture.uid for picture in batch.pictures if picture.shard == 0]
-    gone = ProcessIdentity("", 0, "")
-
-    def die_over(drawing):
-        lease = claim(batch, 0)
-        Lease(batch, lease.state).note(drawing=tuple(drawing), process=gone)
-        os.utime(batch.leases / f"00000.{lease.state.epoch:06d}", (0, 0))
-
-    for _ in range(3):
-        die_over(uids)
-    if len(uids) > 1:
-        for _ in range(3):
-            die_over(uids[:1])
-    done = work(batch)
-    assert failed(done)["one"]["error"]["type"] == "WorkerDied"
-    assert len(failed(done)) == 1
-    assert len(rows(done)) == 2
 
 
 @pytest.mark.parametrize("layout", ["folder", "webdataset"])

@@ -106,9 +106,9 @@ def test_what_a_dead_process_left_goes_on(tmp_path):
     store = JobStore(path)
     try:
         first, second = store.take_next(), store.take_next()
-        assert [job.request.prompt for job in (first, second)] == ["half drawn", "never begun"]
-        assert first.step == 0
-        assert store.preview(first.id) is None
+        assert [job.request.prompt for job in (first, second)] == ["never begun", "half drawn"]
+        assert second.step == 0
+        assert store.preview(second.id) is None
         assert store.take_next() is None
     finally:
         store.close()
@@ -240,3 +240,40 @@ def test_a_step_of_the_clock_takes_no_job_away(store, monkeypatch):
     other = JobStore(store.path)
     assert other.get(job.id).state == "running"
     other.close()
+
+
+def die_over(path, times):
+    """The process dies so often, each time over the job that it takes; gives their prompts."""
+    script = f"""
+import os
+from pathlib import Path
+from lora_loom.studio.jobs.store import JobStore
+store = JobStore(Path({str(path)!r}))
+job = store.take_next()
+print(job.request.prompt if job else "", flush=True)
+os._exit(9)
+"""
+    run = [sys.executable, "-c", script]
+    return [subprocess.run(run, capture_output=True, text=True, check=False).stdout.strip() for _ in range(times)]
+
+
+def test_kills_from_outside_use_up_no_job(tmp_path):
+    path = tmp_path / "jobs.sqlite"
+    store = JobStore(path)
+    for prompt in ("first", "second"):
+        store.add(GenerationRequest(prompt))
+    store._run("UPDATE jobs SET owner = ''")
+    store.close()
+    assert die_over(path, 3) == ["first", "second", "first"]
+    store = JobStore(path)  # first has died twice, nobody knows yet of second whose fault it was
+    assert store._run("SELECT state FROM jobs ORDER BY number")[0]["state"] == "interrupted"
+    store._run("UPDATE jobs SET state = 'running', attempts = 2, owner = '' WHERE number = 1")
+    second = store.take_next()
+    assert second.request.prompt == "second"
+    store.finish(second.id, "done")
+    store.close()
+    store = JobStore(path)  # second was drawn although a process died over it: that came from outside
+    try:
+        assert store.take_next().request.prompt == "first"
+    finally:
+        store.close()

@@ -170,3 +170,12 @@ def test_nothing_is_started_where_nothing_waits(quick_studio, store):
     worker = JobWorker(quick_studio, store)
     worker.resume()
     assert worker._thread is None
+
+
+def test_drawn_again_the_pictures_take_the_place_of_the_first(worker, store, quick_studio):
+    job = ended(store, worker.submit(request(num_images_per_prompt=2)))
+    store._run("UPDATE jobs SET state = 'queued' WHERE id = ?", (job.id,))  # as if it had died before it could tell
+    worker._start()
+    again = ended(store, job)
+    assert again.outputs == job.outputs
+    assert sorted(path.name for path in quick_studio.output_dir.glob("*.png")) == sorted(job.outputs)

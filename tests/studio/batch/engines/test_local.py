@@ -74,7 +74,7 @@ def kill_one(batch, rng):
 @pytest.mark.parametrize(
     ("kills", "samples", "layout"),
     [
-        (6, 3, "folder"),
+        (4, 2, "folder"),
         pytest.param(24, 9, "folder", marks=pytest.mark.slow),
         pytest.param(24, 9, "webdataset", marks=pytest.mark.slow),
     ],
@@ -120,7 +120,7 @@ def test_killed_workers_lose_nothing_and_draw_nothing_twice(
 
 @pytest.mark.timeout(900)
 def test_two_runs_in_one_folder_share_the_work(plan, tiny_pocket):
-    batch = plan(SUITE.format(samples=8), base=tiny_pocket)
+    batch = plan(SUITE.format(samples=4), base=tiny_pocket)
     runs = [threading.Thread(target=run_local, args=(batch, 1, WorkerOptions(), print, lambda: False)) for _ in (1, 2)]
     for each in runs:
         each.start()

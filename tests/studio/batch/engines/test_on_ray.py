@@ -31,9 +31,20 @@ num_inference_steps = 3
 """
 
 
+@pytest.fixture(scope="module")
+def two_nodes():
+    """One cluster for most tests, since it takes seconds to start: two nodes with room for one worker each."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield from started_clusters(patch, 1, 1)
+
+
 @pytest.fixture
 def cluster(monkeypatch):
-    """Starts a cluster of nodes with so many CPUs each, on this machine."""
+    """Starts a cluster of nodes with so many CPUs each, on this machine, whose actors get the environment of now."""
+    yield from started_clusters(monkeypatch)
+
+
+def started_clusters(monkeypatch, *cpus_of_first):
     import ray
     from ray.cluster_utils import Cluster
 
@@ -50,6 +61,8 @@ def cluster(monkeypatch):
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
         return cluster
 
+    if cpus_of_first:
+        start(*cpus_of_first)
     yield start
     ray.shutdown()
     for cluster in made:
@@ -73,10 +86,10 @@ def run(batch, workers=0, stop=lambda: False):
 
 
 @pytest.mark.long
-def test_two_nodes_draw_what_one_machine_draws(plan, tiny_pocket, cluster):
+@pytest.mark.usefixtures("two_nodes")
+def test_two_nodes_draw_what_one_machine_draws(plan, tiny_pocket):
     suite = SUITE.replace("samples = 4", "samples = 2")
     expected = draw_here(plan(suite, "local", base=tiny_pocket))
-    cluster(1, 1)  # each node has room for one worker
     batch = plan(suite, "ray", base=tiny_pocket)
     run(batch)
     assert audit(batch).passed
@@ -85,27 +98,28 @@ def test_two_nodes_draw_what_one_machine_draws(plan, tiny_pocket, cluster):
     run(batch)  # nothing is left to do
 
 
-@pytest.mark.parametrize(
-    ("kills", "samples", "fault", "actors"),
-    [
-        pytest.param(1, 1, "", 2, marks=pytest.mark.long),  # a new actor takes many seconds: it imports all anew
-        pytest.param(20, 6, "link:5", 4, marks=pytest.mark.slow),
-    ],
-)
-def test_killed_actors_lose_nothing_and_draw_nothing_twice(
-    plan, tiny_pocket, cluster, monkeypatch, kills, samples, fault, actors
-):
+@pytest.mark.long
+@pytest.mark.usefixtures("two_nodes")
+def test_killed_actors_lose_nothing_and_draw_nothing_twice(plan, tiny_pocket):
+    kill_actors(plan, tiny_pocket, kills=1, samples=1, workers=2)
+
+
+@pytest.mark.slow
+def test_actors_that_also_die_between_writing_and_naming_a_file(plan, tiny_pocket, cluster, monkeypatch):
+    monkeypatch.setenv(faults.VARIABLE, "link:5")  # every actor that lives to see so many files
+    cluster(4)
+    kill_actors(plan, tiny_pocket, kills=20, samples=6, workers=4)
+
+
+def kill_actors(plan, tiny_pocket, *, kills, samples, workers):
+    """Draw a batch on the cluster while actors are killed; it is whole, and the same as without."""
     suite = SUITE.replace("samples = 4", f"samples = {samples}")
     expected = draw_here(plan(suite, "local", base=tiny_pocket))
-    if fault:
-        monkeypatch.setenv(faults.VARIABLE, fault)  # every actor that lives to see so many files
-    pause = (0.5, 2.0) if fault else (0.05, 0.1)
-    cluster(actors)
     batch, rng = plan(suite, "ray", base=tiny_pocket), random.Random(0)
 
     def kill():
         killed = 0
-        while (killed < kills or fault) and not stop.wait(rng.uniform(*pause)):
+        while killed < kills and not stop.wait(rng.uniform(0.1, 0.5)):
             drawing = [lease for lease in current(batch) if lease.drawing and is_gone(lease.process) is False]
             fresh = [
                 lease
@@ -121,7 +135,7 @@ def test_killed_actors_lose_nothing_and_draw_nothing_twice(
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        run(batch, actors)
+        run(batch, workers)
     finally:
         stop.set()
         killer.join()

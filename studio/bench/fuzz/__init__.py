@@ -1,0 +1,1 @@
+"""Fuzzing of the parsers that read what strangers wrote; `python -m lora_loom.studio.bench.fuzz` runs it."""
