@@ -36,11 +36,11 @@ class Arbitration:
     s_i -> 0 takes no place from the others. None, and strengths of 1, are claims of 1.
     """
 
-    sharpness: float
-    smoothing: int
-    gain: float
-    max_gain: float
-    flat_from: float
+    sharpness: float = 3.0
+    smoothing: int = 3
+    gain: float = 0.0
+    max_gain: float = 2.5
+    flat_from: float = 0.8
 
     def speaking(self, e: Tensor, claims: Tensor | None = None) -> Tensor:
         """gamma_i w_i at each place: [n b h w] of energies, 1 for an adapter alone."""
