@@ -20,8 +20,8 @@ class Lego(FusionMethod):
     """LoRA-LEGO (arXiv:2409.16167): k-means of all ranks of a layer into k clusters, one rank for each.
 
     The ranks are those of the canonical form, so the clusters do not depend on how a LoRA was trained. A cluster is
-    scaled to the norm of what its ranks make together: k equal to the sum of the ranks is the exact sum. Below it a LoRA
-    and its own negative do not cancel: (b, a) and (b, -a) are unlike units, as units of like update are (-b, -a).
+    scaled to the norm of what its ranks make together: k equal to the sum of the ranks is the exact sum. Below it a
+    LoRA and its own negative do not cancel: (b, a) and (b, -a) are unlike units, while (-b, -a) is the same one.
     """
 
     name: ClassVar[str] = "lego"
@@ -37,8 +37,8 @@ class Lego(FusionMethod):
     rank: int = field(
         default=0,
         metadata={
-            "help": "Clusters, so the rank of the result; 0 takes the largest rank fused. Opposite LoRAs cancel, and the "
-            "sum is exact, only at the sum of the ranks.",
+            "help": "Clusters, so the rank of the result; 0 takes the largest rank fused. Opposite LoRAs cancel, and "
+            "the sum is exact, only at the sum of the ranks.",
             "min": 0,
             "max": 1024,
         },

@@ -21,7 +21,8 @@ class Ties(FusionMethod):
 
     Signs are elected by strength x value, so a faint LoRA has a faint vote. `total` adds the values that agree, the
     paper's own rule is their mean. Trimming counts the entries of the R x R cores, not those of the update as the paper
-    does: a LoRA of rank r fills about r of the r^2 entries of its own basis, so trimming takes little of its energy. One LoRA alone is used as it is.
+    does: a LoRA of rank r fills about r of the r^2 entries of its own basis, so trimming takes little of its energy.
+    One LoRA alone is used as it is.
     """
 
     name: ClassVar[str] = "ties"
@@ -37,7 +38,7 @@ class Ties(FusionMethod):
     density: float = field(
         default=0.5,
         metadata={
-            "help": "Share of each LoRA's values that trimming keeps, counted in the basis that the LoRAs share. That basis "
+            "help": "Share of each LoRA's values that trimming keeps, counted in the basis they share. That basis "
             "gathers a LoRA in few values, so this takes far less than the paper's trimming of single weights.",
             "min": 0.01,
             "max": 1.0,
