@@ -1,7 +1,7 @@
 """Frequency profiles: how much of an adapter's contribution is fine structure, and when in a run it speaks.
 
 Measured once per adapter and base on Delta = eps_adapter - eps_base over a short run of its own, and kept by the
-adapter's hash, in memory and as JSON in the cache folder (`LOOM_CACHE`, else the user's).
+adapter's hash and the base's weights, in memory and as JSON in the cache folder (`LOOM_CACHE`, else the user's).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 CUT = 0.2  # of the largest radius: above it is high frequency (arXiv:2502.04923, there Delta H_0.2)
 STEPS = 6
 LARGEST_SIDE = 64  # latent pixels of the measuring run: structure is that of a full picture, at a part of the cost
+SAMPLED = 16  # numbers of each weight of the base that tell it from another
 CLEAR_GAP = 0.1  # in the share of high frequencies, between the two sets
 
 _measured: dict[str, FrequencyProfile] = {}
@@ -33,7 +34,10 @@ _measured: dict[str, FrequencyProfile] = {}
 
 @dataclass(frozen=True)
 class FrequencyProfile:
-    """Energy of a contribution over the prediction's own, below and above the cut, at each `progress` of a run."""
+    """Energy of a contribution over the prediction's own, below and above the cut, at each `progress` of a run.
+
+    `progress` in [0, 1) is the share of the steps that came before, as CMLoRA's schedule counts.
+    """
 
     progress: tuple[float, ...]
     low: tuple[float, ...]
@@ -108,7 +112,8 @@ def measure(pipe: Any, adapter: Adapter) -> FrequencyProfile:
     found: list[tuple[float, float, float]] = []
 
     def combine(predictions: Predictions) -> Tensor:
-        eps, at = predictions.noise_preds, predictions.state.progress
+        eps, state = predictions.noise_preds, predictions.state
+        at = state.index / state.num_inference_steps
         delta = eps[1] - eps[0]
         if predictions.grid is not None:  # [b (h w) c] -> [b c h w]
             delta = delta.transpose(-1, -2).reshape(len(delta), -1, *predictions.grid)
@@ -121,8 +126,8 @@ def measure(pipe: Any, adapter: Adapter) -> FrequencyProfile:
     passes = (Pass({}, weight=0.0), Pass(gates))
     plan = FusionPlan((adapter.name,), lambda state: passes, ({}, gates), combine)
     own = _text_to_image(pipe)
-    state: dict[str, Any] = own.__dict__
-    bar = state.get("_progress_bar_config")
+    attributes: dict[str, Any] = own.__dict__
+    bar = attributes.get("_progress_bar_config")
     own.set_progress_bar_config(disable=True)
     try:
         with fused(own, plan, {adapter.name: adapter}):
@@ -135,9 +140,9 @@ def measure(pipe: Any, adapter: Adapter) -> FrequencyProfile:
                 **_size(own),
             )
     finally:
-        del state["_progress_bar_config"]
+        del attributes["_progress_bar_config"]
         if bar is not None:
-            state["_progress_bar_config"] = bar
+            attributes["_progress_bar_config"] = bar
     return FrequencyProfile(*zip(*found, strict=True))
 
 
@@ -178,8 +183,24 @@ def _key(pipe: Any, adapter: Adapter) -> str:
 
     model = denoiser_of(pipe).model
     config = json.dumps(dict(getattr(model, "config", {})), sort_keys=True, default=str)
-    base = hashlib.sha256(f"{type(model).__name__} {config}".encode()).hexdigest()
+    base = hashlib.sha256(f"{type(model).__name__} {config} {_sampled(model)}".encode()).hexdigest()
     return f"{adapter.sha256[:32]}-{base[:16]}"
+
+
+def _sampled(model: Any) -> str:
+    """A hash of some numbers of every weight: two fine-tunes of one base differ in it, and no file need be read."""
+    import torch
+
+    digest = hashlib.sha256()
+    by_device: dict[Any, list[Tensor]] = {}
+    for name, weight in model.named_parameters():
+        digest.update(f"{name} {tuple(weight.shape)}".encode())
+        if weight.device.type != "meta":  # offloaded: its name and shape must do
+            values = weight.detach().reshape(-1)
+            by_device.setdefault(weight.device, []).append(values[:: max(len(values) // SAMPLED, 1)].float())
+    for values in by_device.values():
+        digest.update(torch.cat(values).cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def cache_folder() -> Path:

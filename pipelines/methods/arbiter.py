@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from lora_loom.pipelines.method import FusionMethod
 from lora_loom.pipelines.plan import FusionPlan, Pass, Predictions, StepState
-from lora_loom.pipelines.predictions.arbitration import Arbitration
-from lora_loom.pipelines.predictions.contributions import (
-    at_places,
-    conditional_half,
-    contribution_plan,
-    contributions,
-    energy,
-    for_both_halves,
-)
+from lora_loom.pipelines.predictions.arbitration import Arbitration, arbitrated, speaking_of
+from lora_loom.pipelines.predictions.contributions import contribution_plan, for_both_halves
 from lora_loom.pipelines.predictions.refresh import affordable, least_cost
 
 if TYPE_CHECKING:
@@ -34,6 +27,7 @@ class Arbiter(FusionMethod):
 
     m_i = smooth_k(|Delta_i|^2) / its mean over the picture, w = softmax_i(s log m_i) with s the `sharpness`; adapters
     with a flat map, as styles have, speak everywhere (`lora_loom.pipelines.predictions.arbitration`).
+    A rival at strength s_i < 1 comes with that much less of a claim, and at s_i -> 0 takes nothing from the others.
     gamma_i = sum |Delta_i|^2 / sum w_i |Delta_i|^2 gives back what arbitration takes from adapter i. Decided per sample
     on the conditional half of guidance, and the same for both halves.
 
@@ -121,14 +115,7 @@ class Arbiter(FusionMethod):
         return self._at_first(adapters, num_inference_steps, budget)
 
     def _combine(self, predictions: Predictions) -> Tensor:
-        base, deltas = contributions(predictions)
-        speaking = for_both_halves(predictions, self._speaking(predictions))
-        return base + (at_places(predictions, speaking).to(deltas.dtype) * deltas).sum(dim=0)
-
-    def _speaking(self, predictions: Predictions) -> Tensor:
-        """gamma_i w_i [n b' h w] for the samples of the conditional half."""
-        _, deltas = contributions(predictions)
-        return self.arbitration.speaking(energy(predictions, conditional_half(predictions, deltas)))
+        return arbitrated(predictions, self.arbitration)
 
     def _in_layers(self, adapters: tuple[AdapterChoice, ...]) -> FusionPlan:
         together = _together(adapters)
@@ -153,7 +140,7 @@ class Arbiter(FusionMethod):
             if len(predictions.passes) == 1:
                 return predictions.noise_preds[0]
             if regions is not None and len(predictions.passes) == n + 1:  # not asked what it were without one of them
-                regions.decide(for_both_halves(predictions, self._speaking(predictions)).clamp_max(1.0))
+                regions.decide(for_both_halves(predictions, speaking_of(predictions, self.arbitration)).clamp_max(1.0))
             return self._combine(predictions)
 
         cost = 1 + n * deciding / num_inference_steps

@@ -4,44 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from lora_loom.pipelines.errors import SettingError
 from lora_loom.pipelines.measured.frequency import FrequencySets, profile_of, sets_of
 from lora_loom.pipelines.method import FusionMethod
-from lora_loom.pipelines.plan import FusionPlan, Pass, Replay, StepState
-from lora_loom.pipelines.predictions.refresh import Turns, affordable, published, rhythmically, rotation
+from lora_loom.pipelines.plan import FusionPlan, Pass, Predictions, Replay, StepState, weighted_mean
+from lora_loom.pipelines.predictions.arbitration import Arbitration, arbitrated
+from lora_loom.pipelines.predictions.cache_turns import SWITCH_AT, CacheTurns, by_dominance, cost, together, within
+from lora_loom.pipelines.predictions.contributions import contributions
+from lora_loom.pipelines.predictions.refresh import Turns, published
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lora_loom.pipelines.adapters.factors import Adapter
     from lora_loom.pipelines.request import AdapterChoice
 
-SWITCH_AT = 0.55  # of the progress: the code changes phase at step 120 of 220 or 200
+_BASE = ""  # among the members of a plan: the base's own pass; no adapter has an empty name
 
 
 @dataclass(frozen=True)
 class CMLoRA(FusionMethod):
-    """Cached multi-LoRA composition (arXiv:2502.04923), the published loop with its cache running.
+    """Cached multi-LoRA composition (arXiv:2502.04923): predictions of single adapters, mostly replayed from a cache.
 
-    eps = sum_j w_j eps_j / sum_j w_j with w_j = c_k for the dominant adapter and 1 for the others. At each refresh k
-    the next adapter of the pool becomes dominant and runs in full; all others replay their deep features. The pool is
-    the high-frequency set while the progress is below 0.55 and the low-frequency set after it, both measured (see
-    `lora_loom.pipelines.measured.frequency`). c_k = 1 + (c_0 - 1) / 2^k with c_0 = N - 1/2 decays to the plain mean;
-    in the released code the decay has no effect. Refreshes come every 2, 3 and 2 steps over the shares 0.375, 0.5 and
-    0.125 of a run.
+    `contributions` says how they become one. `sum`: eps = eps_base + sum_j (eps_j - eps_base); `arbitrated`: the same
+    weighed place by place as `arbiter` does. The base is a pass of its own, and all passes are refreshed together on
+    the published rhythm, every 2, 3 and 2 steps over the shares 0.375, 0.5 and 0.125 of a run, so that all of a
+    difference is of one age. `mean` is the published mix, eps = sum_j w_j eps_j / sum_j w_j with w_j = c_k for the
+    dominant adapter and 1 for the others, which leaves each adapter about 1/N of its effect: at each refresh k the next
+    adapter of the pool becomes dominant and alone runs in full. The pool is the high-frequency set in the first 0.55 of
+    the steps and the low-frequency set after it, both measured (`lora_loom.pipelines.measured.frequency`).
+
+    c_0 = N - 1/2 is published. That it decays as c_k = 1 + (c_0 - 1) / 2^k, to the plain mean, is Loom's: in the
+    released code the decay has no effect, and as written there it would end below the others' weight.
     """
 
     name: ClassVar[str] = "cmlora"
     title: ClassVar[str] = "CMLoRA"
     source: ClassVar[str] = "arXiv:2502.04923"
     when_to_use: ClassVar[str] = (
-        "Composite at a fraction of its time, on large bases below that of a single pass: most of each LoRA's "
-        "prediction is reused from an earlier step. As gentle as Composite, so raise the strengths."
+        "What each LoRA adds to the base, computed apart and mostly reused from an earlier step: on large bases near "
+        "the time of a single pass, on small ones longer than Merge. With contributions=mean the published mix, in "
+        "which each LoRA hardly shows."
     )
-    passes_per_step: ClassVar[str] = "q + (N - q)s"
+    passes_per_step: ClassVar[str] = "(N + 1)(q + (1 - q)s)"
     order_matters: ClassVar[bool] = False
 
+    contributions: Literal["sum", "arbitrated", "mean"] = field(
+        default="arbitrated",
+        metadata={
+            "help": "What the LoRAs add to the base: all of it, each in the places it changes most, or their published "
+            "mean, which leaves each about its Nth part."
+        },
+    )
     interval: int = field(
         default=0,
         metadata={
@@ -70,7 +86,7 @@ class CMLoRA(FusionMethod):
     )
     low_frequency: str = field(
         default="",
-        metadata={"help": "LoRAs to treat as low-frequency (late), comma-separated; measured if empty."},
+        metadata={"help": "LoRAs that the mean treats as low-frequency (late), comma-separated; measured if empty."},
     )
 
     def compose(self, adapters: tuple[AdapterChoice, ...], num_inference_steps: int) -> FusionPlan:
@@ -86,58 +102,77 @@ class CMLoRA(FusionMethod):
                 found=self.low_frequency,
             )
 
+        unmeasured = FrequencySets(high=tuple(name for name in names if name not in low), low=tuple(low))
+        plan = self._plan(adapters, num_inference_steps, unmeasured)
+        if self.contributions != "mean":
+            return plan
+
         def settle(pipe: Any, loaded: Mapping[str, Adapter]) -> FusionPlan:
             profiles = {name: profile_of(pipe, loaded[name]) for name in names}
             return self._plan(adapters, num_inference_steps, sets_of(profiles, low or None, SWITCH_AT))
 
-        unmeasured = FrequencySets(high=tuple(name for name in names if name not in low), low=tuple(low))
-        return replace(self._plan(adapters, num_inference_steps, unmeasured), settle=settle)
+        return replace(plan, settle=settle)
 
     def _plan(self, adapters: tuple[AdapterChoice, ...], steps: int, sets: FrequencySets) -> FusionPlan:
         n = len(adapters)
-        if self.reuse == "outputs":
-            turns = published(n, steps, self.interval)
-            if self.budget:
-                turns = rhythmically(n, steps, affordable(n, steps, self.budget, share=0.0, reference=1.0))
-            return replace(self._scheduled(adapters, sets, turns), predicted_cost=1 + sum(turns) / steps)
-        plan = self._scheduled(adapters, sets, published(n, steps, self.interval))
+        outputs, jointly = self.reuse == "outputs", self.contributions != "mean"
+        members = tuple(choice.name for choice in adapters)
+        if jointly and not outputs:
+            members = (_BASE, *members)
+
+        def arrange(turns: Turns) -> CacheTurns:
+            age = steps if outputs else self.max_age  # differences to a pass that runs at every step
+            return together(members, turns, age) if jointly else by_dominance(sets.high, sets.low, turns, age)
 
         def at_cost(share: float) -> FusionPlan:
-            turns = rhythmically(n, steps, affordable(n, steps, self.budget, share=share, reference=0.0))
-            full = sum(turns)
-            return replace(
-                self._scheduled(adapters, sets, turns), predicted_cost=(full + share * (n * steps - full)) / steps
-            )
+            reference = 1.0 if outputs else 0.0
+            turns = arrange(published(n, steps, self.interval))
+            if self.budget:
+                turns = within(
+                    self.budget, arrange, len(members), steps, share=share, reference=reference, jointly=jointly
+                )
+            spent = cost(turns, len(members), share=share, reference=reference)
+            return replace(self._scheduled(adapters, turns), predicted_cost=spent)
 
-        return replace(plan, at_cost=at_cost) if self.budget else plan
+        if outputs:
+            return at_cost(0.0)
+        plan = self._scheduled(adapters, arrange(published(n, steps, self.interval)))
+        return replace(plan, at_cost=at_cost)
 
-    def _scheduled(self, adapters: tuple[AdapterChoice, ...], sets: FrequencySets, turns: Turns) -> FusionPlan:
+    def _scheduled(self, adapters: tuple[AdapterChoice, ...], turns: CacheTurns) -> FusionPlan:
         gates = {choice.name: {choice.name: choice.strength} for choice in adapters}
-        everyone, n = (*sets.high, *sets.low), len(adapters)
-        at = rotation(turns, n)
-        refreshes = tuple(accumulate(1 if turn else 0 for turn in turns))
-        together = Pass({choice.name: choice.strength for choice in adapters}, weight=0.0)
-        outputs = self.reuse == "outputs"
+        n, outputs, mean = len(adapters), self.reuse == "outputs", self.contributions == "mean"
+        every = {choice.name: choice.strength for choice in adapters}
+        beside = Pass(every, weight=0.0) if mean else Pass({})
 
         def schedule(state: StepState) -> Sequence[Pass]:
-            step = min(state.index, len(turns) - 1)
-            pool = (sets.high if state.progress < SWITCH_AT else sets.low) or everyone
-            order = (*(pool[(at[step] - k) % len(pool)] for k in range(len(pool))), *everyone)
-            running = tuple(dict.fromkeys(order))[: turns[step]]
-            c = 1 + (n - 1.5) / 2 ** (refreshes[step] - 1)
+            now = turns[min(state.index, len(turns) - 1)]
+            c = 1 + (n - 1.5) / 2**now.refresh if mean else 1.0
             own = [
                 Pass(
                     its,
-                    weight=c if name == order[0] else 1.0,
-                    reuse="full" if name in running else "delta" if outputs else "replay",
+                    weight=c if name == now.dominant else 1.0,
+                    reuse="full" if name in now.full else "delta" if outputs else "replay",
                 )
                 for name, its in gates.items()
             ]
-            return (together, *own) if outputs else own
+            if outputs:
+                return (beside, *own)
+            return own if mean else (replace(beside, reuse="full" if _BASE in now.full else "replay"), *own)
 
+        texts = tuple(gates.values())
         return FusionPlan(
             adapters=tuple(gates),
             schedule=schedule,
-            text_passes=(together.gates, *gates.values()) if outputs else tuple(gates.values()),
+            text_passes=texts if mean and not outputs else (beside.gates, *texts),
+            combine=self._combine,
             replay=None if outputs else Replay(self.branch, self.max_age),
         )
+
+    def _combine(self, predictions: Predictions) -> Tensor:
+        if self.contributions == "mean" or len(predictions.passes) == 1:
+            return weighted_mean(predictions)
+        if self.contributions == "sum":
+            base, deltas = contributions(predictions)
+            return base + deltas.sum(dim=0)
+        return arbitrated(predictions, Arbitration())

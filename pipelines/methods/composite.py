@@ -27,7 +27,7 @@ class Composite(FusionMethod):
     source: ClassVar[str] = "arXiv:2402.16843"
     when_to_use: ClassVar[str] = (
         "All LoRAs guide every step without their weights mixing; balanced, but each acts more softly and a picture "
-        "takes N times as long. Raise the strengths if a style comes out weak."
+        "takes N times as long. Higher strengths do not make up for it; where LoRAs hardly show, take Arbiter."
     )
     passes_per_step: ClassVar[str] = "N"
     order_matters: ClassVar[bool] = False

@@ -20,7 +20,8 @@ class Lego(FusionMethod):
     """LoRA-LEGO (arXiv:2409.16167): k-means of all ranks of a layer into k clusters, one rank for each.
 
     The ranks are those of the canonical form, so the clusters do not depend on how a LoRA was trained. A cluster is
-    scaled to the norm of what its ranks make together: k equal to the sum of the ranks is the exact sum.
+    scaled to the norm of what its ranks make together: k equal to the sum of the ranks is the exact sum. Below it a
+    LoRA and its own negative do not cancel: (b, a) and (b, -a) are unlike units, while (-b, -a) is the same one.
     """
 
     name: ClassVar[str] = "lego"
@@ -28,7 +29,7 @@ class Lego(FusionMethod):
     source: ClassVar[str] = "arXiv:2409.16167"
     when_to_use: ClassVar[str] = (
         "LoRAs that teach much the same, such as several of one style: what they share becomes one, at a chosen rank. "
-        "Unlike ones blur below the full rank."
+        "Unlike ones blur below the full rank, and a LoRA at a negative strength is not simply taken away."
     )
     passes_per_step: ClassVar[str] = "1"
     order_matters: ClassVar[bool] = False
@@ -36,7 +37,8 @@ class Lego(FusionMethod):
     rank: int = field(
         default=0,
         metadata={
-            "help": "Clusters, so the rank of the result; 0 takes the largest rank fused.",
+            "help": "Clusters, so the rank of the result; 0 takes the largest rank fused. Opposite LoRAs cancel, and "
+            "the sum is exact, only at the sum of the ranks.",
             "min": 0,
             "max": 1024,
         },

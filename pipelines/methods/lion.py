@@ -28,8 +28,8 @@ class Lion(FusionMethod):
     title: ClassVar[str] = "LiON"
     source: ClassVar[str] = "arXiv:2507.05678"
     when_to_use: ClassVar[str] = (
-        "LoRAs that get in each other's way: they write to different places of every layer, as fast as Merge. Raise "
-        "orthogonality when one swallows the other."
+        "LoRAs that get in each other's way: they write to different places of every layer, as fast as Merge. As it "
+        "is set, a small change of Merge's sum that levels no norms; raise orthogonality when one swallows the other."
     )
     passes_per_step: ClassVar[str] = "1"
     order_matters: ClassVar[bool] = False
@@ -44,7 +44,11 @@ class Lion(FusionMethod):
     )
     norm_consistency: float = field(
         default=0.0,
-        metadata={"help": "How far their norms are levelled, layer by layer.", "min": 0.0, "max": 1.0},
+        metadata={
+            "help": "How far their norms are levelled, layer by layer; 0 leaves all as they are.",
+            "min": 0.0,
+            "max": 1.0,
+        },
     )
     linear: bool = field(
         default=True,

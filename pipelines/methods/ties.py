@@ -20,7 +20,9 @@ class Ties(FusionMethod):
     """TIES (arXiv:2306.01708) on the updates in the basis that they share (KnOTS, arXiv:2410.19735), layer by layer.
 
     Signs are elected by strength x value, so a faint LoRA has a faint vote. `total` adds the values that agree, the
-    paper's own rule is their mean. One LoRA alone is used as it is.
+    paper's own rule is their mean. Trimming counts the entries of the R x R cores, not those of the update as the paper
+    does: a LoRA of rank r fills about r of the r^2 entries of its own basis, so trimming takes little of its energy.
+    One LoRA alone is used as it is.
     """
 
     name: ClassVar[str] = "ties"
@@ -34,7 +36,13 @@ class Ties(FusionMethod):
     order_matters: ClassVar[bool] = False
 
     density: float = field(
-        default=0.5, metadata={"help": "Share of each LoRA's values that trimming keeps.", "min": 0.01, "max": 1.0}
+        default=0.5,
+        metadata={
+            "help": "Share of each LoRA's values that trimming keeps, counted in the basis they share. That basis "
+            "gathers a LoRA in few values, so this takes far less than the paper's trimming of single weights.",
+            "min": 0.01,
+            "max": 1.0,
+        },
     )
     total: Literal["sum", "mean"] = field(
         default="sum", metadata={"help": "Add the values that agree (sum), or average them as in the paper (mean)."}

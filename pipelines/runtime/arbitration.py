@@ -34,7 +34,7 @@ class ArbitratedLayers(LayerRule):
         for its, gram in zip(site.slices, self._gram(site), strict=True):
             own = placed[..., its].float()
             energies.append(((own @ gram) * own).sum(dim=-1))  # [(n b) rows columns]
-        return _spread(site, self._arbitration.speaking(torch.stack(energies)), layout)
+        return _spread(site, self._arbitration.speaking(torch.stack(energies), _claims(site, len(h))), layout)
 
     def _gram(self, site: LayerSite) -> tuple[Tensor, ...]:
         if site not in self._grams:
@@ -71,6 +71,12 @@ class RegionedLayers(LayerRule):
             fitted = F.interpolate(torch.stack(own), size=layout[:2], mode="bilinear", antialias=True)
             self._fitted[key] = _spread(site, fitted, layout)
         return self._fitted[key]
+
+
+def _claims(site: LayerSite, batch: int) -> Tensor:
+    """The strength of each adapter in each sample, [names (n b) 1 1]."""
+    each = torch.stack([site.gates[:, its].abs().amax(dim=1) for its in site.slices])
+    return each.repeat_interleave(batch // each.shape[1], dim=1)[..., None, None]
 
 
 def _placed(site: LayerSite, h: Tensor, layout: Layout) -> Tensor:

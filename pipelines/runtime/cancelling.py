@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 
@@ -38,5 +38,4 @@ def cancellable(pipe: Any, cancelled: Callable[[], bool] | None) -> Generator[No
 
 
 def _blocks(model: nn.Module) -> list[nn.Module]:
-    found = [block for each in model.modules() if isinstance(each, nn.ModuleList) for block in each]
-    return list(dict.fromkeys(cast("list[nn.Module]", found)))
+    return list(dict.fromkeys(block for each in model.modules() if isinstance(each, nn.ModuleList) for block in each))

@@ -65,6 +65,7 @@ class PlanRun:
         self._branch = 0  # how many calls came before it in the same step
         self._grid: tuple[int, int] | None = None
         self._calls = 0
+        self._step = 0  # as plans count: both calls of a second-order step are one
         self._replay_share = 0.0
         self._deltas = OutputDeltas()
         self._features = None
@@ -76,7 +77,7 @@ class PlanRun:
     def cost(self) -> float | None:
         """Full passes per call of the pipeline so far, a replayed one counted at its share; None before the first.
 
-        Shares are known where the plan had a budget to keep; else a replayed pass is counted as nothing.
+        Shares are counted where the plan asks for them (`at_cost`); else a replayed pass is counted as nothing.
         """
         if not self._calls:
             return None
@@ -91,6 +92,7 @@ class PlanRun:
         call = DenoiserCall.of(self._slot, dict(zip(self._parameters, args, strict=False)) | kwargs)
         self._follow(call)
         state = self._clock.state(call.time, call.sample, self._slot.family.call.unit)
+        self._step = state.index
         self._bank.at(state, self._grid)
         passes = self._plan.schedule(state)
         output, noise_preds = self._predict(passes, call)
@@ -187,7 +189,7 @@ class PlanRun:
         """What is done for a pass: what it asks for, or all of it where there is nothing to reuse."""
         if each.reuse == "delta" and beside is not None and self._deltas.holds(beside):
             return "delta"
-        if each.reuse == "replay" and self._features is not None and self._features.holds(own, self._clock.step):
+        if each.reuse == "replay" and self._features is not None and self._features.holds(own, self._step):
             return "replay"
         return "full"
 
@@ -226,7 +228,7 @@ class PlanRun:
     def _reusing(self, kind: str, keys: Sequence[Hashable]) -> AbstractContextManager[None]:
         if self._features is None:
             return nullcontext()
-        return self._features.replaying(keys) if kind == "replay" else self._features.recording(keys, self._clock.step)
+        return self._features.replaying(keys) if kind == "replay" else self._features.recording(keys, self._step)
 
     def _run(self, passes: Sequence[Pass], call: DenoiserCall) -> Any:
         self._bank.activate([each.gates for each in passes])

@@ -3,6 +3,10 @@
 On the cores of `core_space`, with two changes for composing: signs are elected after the weights are applied, so that
 a faint adapter has a faint vote and a negative strength a reversed one; and the entries that agree may be added
 instead of averaged, so that adapters that do not disagree come out as their sum.
+
+Trimming is not the paper's, which counts the entries of the update itself: those of a core hold an update of rank r in
+about r numbers, and what is small among them is next to nothing. Entries of the update cannot be trimmed in factors of
+low rank, as what is left has the full rank.
 """
 
 from __future__ import annotations

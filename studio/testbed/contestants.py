@@ -2,11 +2,13 @@
 
 A contestant is called by one text: `merge`, `switch:switch_every=2`, `merge@0.8` (all strengths), `paper_composite`
 (see `references`), `base` (the joint prompt without LoRAs), `alone.0` (the joint prompt, the set's first LoRA only).
+AutoLoRA's own gate is `gated:gate=FILE;trust=0` with a file that `loom train gate --kind channel` wrote.
 """
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -109,3 +111,10 @@ def reads_gates(text: str) -> bool:
     name, settings = parsed(text)
     method = name.partition("@")[0]
     return method in methods() and getattr(create(method, settings), "gate", "none") != "none"
+
+
+def gate_file(text: str) -> Path | None:
+    """The gate file that a contestant names by its path, None for shipped gates and for none."""
+    _, settings = parsed(text)
+    path = Path(str(settings.get("gate", ""))).expanduser()
+    return path if path.is_file() else None

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from lora_loom.pipelines.atomic_file import atomic_file
 from lora_loom.studio.pocket import adapters_path, base_path, gates_path
 from lora_loom.studio.pocket.judge import judge_files
-from lora_loom.studio.testbed.contestants import Bench, contestant
+from lora_loom.studio.testbed.contestants import Bench, contestant, gate_file
 from lora_loom.studio.testbed.drawing import Sampling
 from lora_loom.studio.testbed.jobs import Job, do
 from lora_loom.studio.testbed.judging import judges_on
@@ -52,7 +52,8 @@ def run(jobs: Sequence[Job], machine: Machine, sampling: Sampling, out: Path) ->
     """
     folder = out / "jobs"
     folder.mkdir(parents=True, exist_ok=True)
-    claim(out, kind_of(machine, sampling, {job.seeds for job in jobs}))
+    named = {path for job in jobs if (path := gate_file(job.contestant)) is not None}
+    claim(out, kind_of(machine, sampling, {job.seeds for job in jobs}, sorted(named)))
     done = {path.name for path in folder.iterdir()}
     left = [job for job in jobs if job.file_name not in done]
     queues = [[job for job in left if not job.needs_peft], [job for job in left if job.needs_peft]]
@@ -82,11 +83,11 @@ def run(jobs: Sequence[Job], machine: Machine, sampling: Sampling, out: Path) ->
     return missing
 
 
-def kind_of(machine: Machine, sampling: Sampling, seeds: set[int]) -> dict[str, Any]:
-    """What the pictures of a run are made of: the claim of its folder."""
+def kind_of(machine: Machine, sampling: Sampling, seeds: set[int], named: Sequence[Path] = ()) -> dict[str, Any]:
+    """What the pictures of a run are made of, gates `named` by contestants included: the claim of its folder."""
     made_of = {
         "weights": [*machine.base.rglob("*.safetensors"), *machine.adapters.glob("*.safetensors")],
-        "gates": [*gates_path().glob("*.safetensors")],
+        "gates": [*gates_path().glob("*.safetensors"), *named],
         "judges": [*judge_files().values()],
     }
     kind: dict[str, Any] = {what: _digest(paths) for what, paths in made_of.items()}

@@ -7,6 +7,7 @@ beside it every input that was a fault. libFuzzer, which atheris drives, never g
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import random
@@ -17,6 +18,7 @@ import tempfile
 import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 CPU_SECONDS = 1.0  # that one input may take
 SETTLED = 5  # the memory counts from this part of the inputs on: before, caches fill
@@ -45,8 +47,7 @@ class _TooSlowError(BaseException):
 
 def run(name: str, inputs: int, seed: int, out: Path, corpus: Path) -> None:
     """Fuzz one parser and end the process: with 0, whatever was found."""
-    import atheris  # pyright: ignore[reportMissingImports]
-
+    atheris: Any = importlib.import_module("atheris")
     with atheris.instrument_imports(include=["lora_loom"], enable_loader_override=False):
         from lora_loom.studio.bench.fuzz import mutations, parsers, seeds
 

@@ -82,3 +82,25 @@ def test_a_folder_that_cannot_be_written_costs_nothing_but_the_memory(pipes, thr
     monkeypatch.setattr(frequency, "_measured", {})
     monkeypatch.setattr(frequency, "measure", lambda pipe, adapter: FINE)
     assert profile_of(pipes("sd15"), three_adapters("sd15")["ink"]) == FINE
+
+
+def test_another_base_of_the_same_kind_is_measured_anew(pipes, three_adapters, nothing_measured, monkeypatch):
+    pipe, fox = pipes("sd15"), three_adapters("sd15")["fox"]
+    met = []
+    monkeypatch.setattr(frequency, "measure", lambda pipe, adapter: met.append(adapter.name) or FINE)
+    weight = pipe.unet.conv_in.weight
+    kept = weight.detach().clone()
+    profile_of(pipe, fox)
+    with torch.no_grad():
+        try:
+            weight += 0.5
+            profile_of(pipe, fox)
+        finally:
+            weight.copy_(kept)
+    profile_of(pipe, fox)
+    assert met == ["fox", "fox"]
+
+
+def test_progress_is_counted_in_steps(pipes, three_adapters, nothing_measured):
+    profile = profile_of(pipes("sd15"), three_adapters("sd15")["ink"])
+    assert profile.progress == tuple(step / frequency.STEPS for step in range(frequency.STEPS))

@@ -131,3 +131,14 @@ class TestInsideTheLayers:
             backwards = draw(pipe)
         assert torch.equal(first, again)
         assert error_of(backwards, first) <= 1e-5
+
+    def test_a_faint_lora_leaves_the_picture_of_the_others(self, pipe, adapters, draw, error_of, where):
+        def drawn(*choices):
+            with fused(pipe, Arbiter(where=where).plan(choices, 3), adapters):
+                return draw(pipe)
+
+        others = (AdapterChoice("fox", 1.0), AdapterChoice("ink", 1.0))
+        without = drawn(*others)
+        changes = [error_of(drawn(*others, AdapterChoice("fog", each)), without) for each in (1e-4, 0.1, 0.5, 1.0)]
+        assert changes == sorted(changes)
+        assert changes[0] <= 0.01 * changes[-1]

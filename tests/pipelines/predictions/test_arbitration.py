@@ -76,3 +76,32 @@ def test_silence_and_sharp_spots_stay_finite(sharpness):
     e[1, ..., 0, 0] = 1e-30
     e[2, ..., 0, 0] = 1e6
     assert torch.isfinite(arbitration(sharpness=sharpness).speaking(e)).all()
+
+
+def _maps():
+    maps = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(5)) ** 4
+    maps[2, :, :3] += 20.0  # whose own place it is
+    return maps
+
+
+@pytest.mark.parametrize("sharpness", [0.0, 0.5, 3.0])
+def test_one_at_no_strength_takes_no_place_from_the_others(sharpness):
+    arbitration = Arbitration(sharpness, 1, 0.0, 2.5, 1.0)
+    maps, strengths = _maps(), torch.tensor([1.0, 1.0, 1e-6]).view(3, 1, 1, 1)
+    found = arbitration.weights(maps * strengths**2, strengths)
+    assert torch.allclose(found[:2], arbitration.weights(maps[:2]), atol=1e-3)
+
+
+def test_a_rival_takes_more_the_stronger_it_is():
+    arbitration, maps = Arbitration(3.0, 1, 0.0, 2.5, 1.0), _maps()
+    shares = []
+    for strength in (0.01, 0.1, 0.3, 0.6, 1.0):
+        strengths = torch.tensor([1.0, 1.0, strength]).view(3, 1, 1, 1)
+        shares.append(float(arbitration.weights(maps * strengths**2, strengths)[2].mean()))
+    assert shares == sorted(shares)
+    assert shares[0] < 0.06 < 0.3 < shares[-1]
+
+
+def test_strengths_of_one_change_nothing():
+    arbitration, maps = Arbitration(3.0, 3, 0.0, 2.5, 0.8), _maps()
+    assert torch.equal(arbitration.speaking(maps, torch.ones(3, 1, 1, 1)), arbitration.speaking(maps))

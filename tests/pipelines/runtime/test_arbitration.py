@@ -50,7 +50,8 @@ def test_energies_are_those_of_the_updates(pipe, adapters, draw, part_of):
             assert (gate[:, placed.stop :] == 1).all()
             energies = torch.stack([each[:, placed].square().sum(dim=-1) for each in updates])
             found = torch.stack([gate[:, placed, its.start] for its in site.slices])
-        expected = ARBITRATION.speaking(energies[:, :, None])[:, :, 0]  # places in one row: nothing is smoothed
+        claims = torch.tensor([GATES[name] for name in site.names]).view(-1, 1, 1, 1)
+        expected = ARBITRATION.speaking(energies[:, :, None], claims)[:, :, 0]  # places in one row: nothing is smoothed
         assert torch.allclose(found, expected, rtol=1e-2, atol=1e-4)
 
     rule = Watched(ArbitratedLayers(ARBITRATION), compare)

@@ -65,3 +65,10 @@ def test_no_cluster_is_empty():
         assert len(owner.unique()) == k
     same = torch.ones(5, 5, dtype=torch.float64)
     assert len(clusters(same, 3)[0].unique()) == 3
+
+
+def test_opposite_twins_do_not_cancel_below_the_full_rank(update):
+    """As the help says: (b, a) and (b, -a) are unlike units."""
+    factors = update(0, 4)
+    made = lego([Weighted(1.0, factors), Weighted(-1.0, factors)], 4)
+    assert float(made.delta().norm()) > 0.1 * float(factors.delta().norm())

@@ -56,3 +56,10 @@ def test_trimming_keeps_the_largest_entries(subtests):
 def test_the_order_of_adapters_changes_nothing(update, dense, close):
     updates = [Weighted(0.8, update(0, 4)), Weighted(0.5, update(1, 6)), Weighted(-1.2, update(2, 3))]
     assert close(dense(ties(updates[::-1], 0.5)), dense(ties(updates, 0.5)), 1e-5)
+
+
+def test_trimming_in_the_shared_basis_leaves_an_update_alone_whole(update, dense, close):
+    """Its core is diagonal: r of r x r entries, so a density of 1 / r takes nothing, as trimming its weights would."""
+    factors = update(0, 4)
+    assert close(dense(ties([Weighted(1.0, factors)], 0.25)), dense(factors))
+    assert not close(trim(dense(factors), 0.25), dense(factors), 1e-2)

@@ -39,7 +39,7 @@ def task(bench: Bench, asked: LoraSet) -> Task:
 
 
 @pytest.mark.parametrize(("name", "reference"), SAME, ids=[name for name, _ in SAME])
-def test_the_same_pixels_within_rounding(
+def test_the_same_picture_within_one_grey_level(
     name: str, reference: Callable[[Task], Drawn], task: Task, bench: Bench, asked: LoraSet
 ) -> None:
     ours, theirs = contestant(name).draw(bench, asked, SEEDS, SAMPLING), reference(task)
