@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar
@@ -310,7 +310,13 @@ def fusion_class(family: Family) -> Any:
 def _fusion_class(parent: type[Any]) -> Any:
     name, module = fusion_class_name(parent.__name__), "lora_loom.pipelines.families"
     doc = f"{parent.__name__} of diffusers, drawing with several LoRAs at once."
-    made = type(name, (FusionPipeline, parent), {"__doc__": doc, "__module__": module, "diffusers_class": parent})
+
+    @wraps(parent.encode_prompt)  # callers look at its signature
+    def encode_prompt(self: FusionPipeline, *args: Any, **kwargs: Any) -> Any:
+        return FusionPipeline.encode_prompt(self, *args, **kwargs)
+
+    own = {"__doc__": doc, "__module__": module, "diffusers_class": parent, "encode_prompt": encode_prompt}
+    made = type(name, (FusionPipeline, parent), own)
     auto: Any = importlib.import_module("diffusers.pipelines.auto_pipeline")
     for kind, each in auto.AUTO_TEXT2IMAGE_PIPELINES_MAPPING.items():
         if each is parent:  # so that AutoPipelineForImage2Image.from_pipe finds what belongs to it

@@ -3,6 +3,7 @@
 `docs/diffusers.md` is the table of the cases: `LOOM_WRITE_DOCS=1 pytest tests/pipelines/test_diffusers_verbs.py`.
 """
 
+import inspect
 import os
 from pathlib import Path
 
@@ -108,6 +109,11 @@ def test_a_base_of_nine_channels_paints_in_fused(pipes, three_adapters, draw):
         found = draw(made, image=picture, mask_image=mask, height=64, width=64)
     assert run.passes == {"full": 6}
     assert not torch.equal(found, base)
+
+
+def test_encoding_has_the_signature_of_diffusers(loom):
+    theirs = inspect.signature(loom.pipe.diffusers_class.encode_prompt)
+    assert inspect.signature(type(loom.pipe).encode_prompt) == theirs
 
 
 def test_the_document_is_the_table_of_the_cases():

@@ -18,6 +18,7 @@ from lora_loom.pipelines.families import (
     ZImageFusionPipeline,
 )
 from lora_loom.pipelines.methods.switch import Switch
+from lora_loom.pipelines.requests.control import Region
 from lora_loom.pipelines.runtime.fused import fused
 
 CLASSES = {
@@ -119,6 +120,12 @@ class TestOnOneFamily:
         with fused(fusion, alone, fusion.adapters) as run:
             draw(fusion, fusion="composite")
         assert run.passes == {"full": 3}
+
+    def test_a_region_with_words_of_its_own_draws(self, fusion, draw):
+        before = draw(fusion)
+        region = Region(box=(0.0, 0.0, 0.5, 1.0), prompt="a blue dog")
+        fusion.set_adapters(["fox", "ink"], [0.9, 0.5], controls={"fox": {"region": region}})
+        assert not torch.equal(draw(fusion), before)
 
     def test_inside_fused_a_scale_is_refused(self, fusion, draw):
         with (

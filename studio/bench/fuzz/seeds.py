@@ -43,7 +43,7 @@ def _metadata() -> list[bytes]:
 
 
 def _sidecars() -> list[bytes]:
-    model = {"name": "Fox", "tags": ["animal"], "description": "<p>A &amp; fox</p>"}
+    model = {"name": "Fox", "tags": ["animal"], "description": "A &amp; fox&lt;b&gt;"}
     civitai = {"model": model, "trainedWords": ["fox, red"], "baseModel": "SD 1.5"}
     return [
         _json({"title": "Fox", "activation text": "fox, red", "preferred weight": "0.8", "tags": "a, b"}),

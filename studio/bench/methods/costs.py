@@ -37,7 +37,7 @@ def rows_of(bare: Bare, steps: int, budget: float = BUDGET) -> list[Row]:
     share = replay_share(bare.model, Replay(0, steps), as_called)  # kept: planning is not counted below
 
     free, run = spent(bare, "cmlora", {}, steps, base)
-    q = run.passes["full"] / steps
+    q, passes = run.passes["full"] / steps, sum(run.passes.values()) / steps
     within, budgeted = spent(bare, "cmlora", {"budget": budget}, steps, base)
     assert budgeted.predicted_cost is not None
     arbiter, _ = spent(bare, "arbiter", {"where": "output"}, steps, base)
@@ -51,8 +51,8 @@ def rows_of(bare: Bare, steps: int, budget: float = BUDGET) -> list[Row]:
             f"M1.{id}",
             f"CMLoRA's FLOPs per step over one forward's, {what}: {q:.3g} full passes per step",
             exact(free),
-            anchor=float(n),
-            line=OVERHEAD * (q + (n - q) * share),
+            anchor=passes,
+            line=OVERHEAD * (q + (passes - q) * share),
         ),
         row(
             f"M2.{id}",

@@ -96,6 +96,7 @@ def test_the_shipped_gate_is_of_the_base_and_trained() -> None:
     drawn: list[torch.Tensor] = []
     for name in ("owlet", "city"):
         pipe.load_lora_weights(str(adapters_path() / f"{name}.safetensors"), adapter_name=name)
+    pipe.set_adapters(["owlet", "city"])
     for fusion in ("merge", "gated"):
         how = {"num_inference_steps": 2, "output_type": "latent", "fusion": fusion}
         drawn.append(pipe("a purple owlet creature", generator=torch.Generator().manual_seed(0), **how).images)
