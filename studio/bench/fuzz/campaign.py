@@ -8,13 +8,16 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lora_loom.pipelines.errors import LoomError
+from lora_loom.studio.bench.fuzz.leg import loaded_code
 from lora_loom.studio.bench.fuzz.parsers import PARSERS, Parser
 from lora_loom.studio.results import Row
 
@@ -50,12 +53,13 @@ def legs_of(parsers: Sequence[Parser], inputs: Mapping[str, int], seed: int, mos
 def run(legs: Sequence[Leg], folder: Path, workers: int, on_leg: Callable[[Leg], None] = lambda leg: None) -> list[Row]:
     """Run the legs that have not been run in `folder`, and give the rows of all; faults lie there as files.
 
-    What changed code or seeds makes of it is another campaign: give it another folder. Raises LoomError where atheris
-    is missing or a process of fuzzing ends by itself, which is a fault, too.
+    Raises LoomError where atheris is missing, where the folder holds legs of other code, and where a process of fuzzing
+    ends by itself, which is a fault, too.
     """
     if importlib.util.find_spec("atheris") is None:
         raise LoomError("atheris is not installed here", remedy="pip install 'lora-loom[dev]', which has it on Linux")
     folder.mkdir(parents=True, exist_ok=True)
+    rows_of(legs, folder)  # raises before hours are spent on what cannot be added up
     telling = threading.Lock()
 
     def do(leg: Leg) -> None:
@@ -69,9 +73,26 @@ def run(legs: Sequence[Leg], folder: Path, workers: int, on_leg: Callable[[Leg],
     return rows_of(legs, folder)
 
 
+def _check_code(tally: Mapping[str, Any], folder: Path) -> None:
+    """Raises LoomError if the code that a leg ran has been changed since: its figures are of no code that is there."""
+    here = loaded_code(tally["code"])
+    if changed := [name for name, digest in tally["code"].items() if here.get(name) != digest]:
+        raise LoomError(
+            f"{folder} holds what was fuzzed with other code",
+            expected="the code of its legs",
+            found=f"changed: {', '.join(changed[:3])}{' and others' if len(changed) > 3 else ''}",
+            remedy="give a new --work",
+        )
+
+
 def rows_of(legs: Sequence[Leg], folder: Path) -> list[Row]:
-    """One row for each parser of the legs that have ended, and one for each group."""
+    """One row for each parser of the legs that have ended, and one for each group.
+
+    Raises LoomError where a leg ran other code than is here.
+    """
     tallies = [json.loads(path.read_text()) for leg in legs if (path := folder / leg.file_name).exists()]
+    for tally in tallies:
+        _check_code(tally, folder)
     rows: list[Row] = []
     for parser in PARSERS:
         if own := [tally for tally in tallies if tally["parser"] == parser.name]:
@@ -105,9 +126,18 @@ def _run_leg(leg: Leg, folder: Path) -> None:
     command = [sys.executable, "-m", "lora_loom.studio.bench.fuzz.leg", leg.parser, str(leg.inputs), str(leg.seed)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
     log = folder / f"{out.stem}.log"
-    with log.open("wb") as file:
+    memory = Path("/dev/shm")  # files in memory: the disk is not what is tested
+    with (
+        log.open("wb") as file,
+        tempfile.TemporaryDirectory(prefix="loom-fuzz-", dir=memory if memory.is_dir() else None) as files,
+    ):
         done = subprocess.run(
-            [*command, str(out), str(corpus)], stdout=file, stderr=file, check=False, env=environment, cwd=folder
+            [*command, str(out), str(corpus), files],
+            stdout=file,
+            stderr=file,
+            check=False,
+            env=environment,
+            cwd=folder,
         )
     if not out.exists():
         raise LoomError(

@@ -1,7 +1,8 @@
 """One process of fuzzing: so many inputs to one parser, led by the coverage of Loom's own code.
 
-`python -m lora_loom.studio.bench.fuzz.leg PARSER INPUTS SEED OUT [CORPUS]` leaves what came of it as JSON in OUT, and
-beside it every input that was a fault. libFuzzer, which atheris drives, never gives a process back: it ends here.
+`python -m lora_loom.studio.bench.fuzz.leg PARSER INPUTS SEED OUT CORPUS FILES` leaves what came of it as JSON in OUT,
+and beside it every input that was a fault; FILES is a folder for the files that the parser reads. libFuzzer, which
+atheris drives, never gives a process back: it ends here.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import random
 import resource
 import signal
 import sys
-import tempfile
 import traceback
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ CPU_SECONDS = 1.0  # that one input may take
 SETTLED = 5  # the memory counts from this part of the inputs on: before, caches fill
 LONGEST = 4096  # bytes of one input
 KEPT_FAULTS = 50
+FROM_A_SEED = 0.4  # of inputs that are changed from a sound one: what broke once and was kept is mostly refused again
 
 
 @dataclass
@@ -32,6 +34,7 @@ class Tally:
 
     parser: str
     seed: int
+    code: Mapping[str, str]
     inputs: int = 0
     accepted: int = 0
     refused: int = 0
@@ -45,7 +48,7 @@ class _TooSlowError(BaseException):
     """One input took more than its time; no parser catches it."""
 
 
-def run(name: str, inputs: int, seed: int, out: Path, corpus: Path) -> None:
+def run(name: str, inputs: int, seed: int, out: Path, corpus: Path, files: Path) -> None:
     """Fuzz one parser and end the process: with 0, whatever was found."""
     atheris: Any = importlib.import_module("atheris")
     with atheris.instrument_imports(include=["lora_loom"], enable_loader_override=False):
@@ -53,14 +56,13 @@ def run(name: str, inputs: int, seed: int, out: Path, corpus: Path) -> None:
 
         parser = parsers.parser_named(name)
         corpus.mkdir(parents=True, exist_ok=True)
-        for seeded in seeds.seeds_of(name):
+        sound = seeds.seeds_of(name)
+        for seeded in sound:
             (corpus / hashlib.sha1(seeded).hexdigest()).write_bytes(seeded)
-        memory = Path("/dev/shm")  # files in memory: the disk is not what is tested
-        folder = Path(tempfile.mkdtemp(prefix="loom-fuzz-", dir=memory if memory.is_dir() else None))
-        take = parser.prepare(folder)
-        for seeded in seeds.seeds_of(name):  # imports that parsers do late are instrumented, too
+        take = parser.prepare(files)
+        for seeded in sound:  # imports that parsers do late are instrumented, too
             take(seeded)
-    tally = Tally(name, seed)
+    tally = Tally(name, seed, loaded_code(sys.modules))
 
     def one(data: bytes) -> None:
         try:
@@ -81,9 +83,6 @@ def run(name: str, inputs: int, seed: int, out: Path, corpus: Path) -> None:
         if tally.inputs == inputs:
             tally.memory_end = _memory()
             out.write_text(json.dumps(asdict(tally)), encoding="utf-8")
-            for each in folder.iterdir():
-                each.unlink()
-            folder.rmdir()
             sys.stdout.flush()
             os._exit(0)
 
@@ -91,15 +90,29 @@ def run(name: str, inputs: int, seed: int, out: Path, corpus: Path) -> None:
 
     def mutate(data: bytes, most: int, number: int) -> bytes:
         rng = random.Random(number)
-        if change is not None and rng.random() < 0.5:
+        if rng.random() < FROM_A_SEED:
+            data = rng.choice(sound)
+        if change is not None and rng.random() < mutations.SHARES.get(name, mutations.SHARE):
             return change(data, rng)[:most]
         return atheris.Mutate(data, most)
 
     signal.signal(signal.SIGPROF, _too_slow)
-    quiet = ["-verbosity=0", "-print_final_stats=0", "-rss_limit_mb=0", "-len_control=0"]
+    quiet = ["-verbosity=0", "-print_final_stats=0", "-rss_limit_mb=0", "-len_control=0", "-mutate_depth=2"]
     bounds = [f"-seed={seed + 1}", f"-max_len={LONGEST}", "-reload=0"]
     atheris.Setup([sys.argv[0], *quiet, *bounds, str(corpus)], one, custom_mutator=mutate)
     atheris.Fuzz()
+
+
+def loaded_code(modules: Iterable[str]) -> dict[str, str]:
+    """Hashes of the files of Loom's own modules among those names, by which it is known whether they were changed."""
+    root = Path(__file__).parents[3]
+    found: dict[str, str] = {}
+    for name in sorted(name for name in modules if name.startswith("lora_loom.")):
+        path = root.joinpath(*name.split(".")[1:])
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if file.is_file():
+            found[name] = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    return found
 
 
 def _timed(take: object, data: bytes) -> None:
@@ -130,4 +143,5 @@ def _memory() -> int:
 
 
 if __name__ == "__main__":
-    run(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), Path(sys.argv[5]))
+    out, corpus, files = (Path(name) for name in sys.argv[4:7])
+    run(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), out, corpus, files)

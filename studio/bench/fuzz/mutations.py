@@ -1,7 +1,8 @@
 """Changes that keep the outer form of an input, so that fuzzing reaches what lies behind the first check of the form.
 
-Half of the inputs are changed byte by byte by the fuzzer itself; these are the other half: JSON with odd values, a
-safetensors file whose offsets still tile it, a PNG whose checksums still hold.
+A share of the inputs is changed byte by byte by the fuzzer itself; these are the others: JSON with odd values, a
+safetensors file whose offsets still tile it, a PNG whose checksums still hold. Of the changes to a file of LoRAs half
+are such as real files show, so that they are read to the end: another rank, dtype or module, a module more or less.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+SHARE = 0.5  # of inputs that keep their form
+SHARES = {"reader": 0.85}  # where one changed byte mostly breaks the header
 Change = Callable[[bytes, random.Random], bytes]
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I64": 8, "I32": 4, "U8": 1, "BOOL": 1}
@@ -27,6 +30,13 @@ WORDS = (
     *("lokr_w2", "lokr_w1_a", "lokr_w2_b", "lokr_t2", "diff", "diff_b", "scalar", "bias", "a1.weight", "oft_blocks"),
     *("mid_block.to_q", "mid_block.to_k", "mid_block.conv", "unet.mid_block.to_q", "lora_unet_mid_block_to_q"),
     *("lora_te_layers_0_q_proj", "text_encoder.layers.0.q_proj", "transformer", "base_model.model", "_orig_mod"),
+)
+
+
+PLACES = (
+    *("unet.mid_block.to_q", "unet.mid_block.to_k", "unet.mid_block.conv", "text_encoder.layers.0.q_proj"),
+    *("lora_unet_mid_block_to_q", "lora_unet_mid_block_to_k", "lora_unet_mid_block_conv", "lora_te_layers_0_q_proj"),
+    *("base_model.model.unet.mid_block.to_q", "unet._orig_mod.mid_block.to_k", "lora_te1_layers_0_q_proj"),
 )
 
 
@@ -52,8 +62,12 @@ def bent_file(data: bytes, rng: random.Random) -> bytes:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return data
     entries = {key: entries[key] for key in whole}
-    for _ in range(rng.randint(1, 3)):
-        _bend_entries(entries, rng)
+    if rng.random() < 0.5:
+        for _ in range(rng.randint(1, 2)):
+            _sound_change(entries, rng)
+    else:
+        for _ in range(rng.randint(1, 3)):
+            _bend_entries(entries, rng)
     if rng.random() < 0.2:
         metadata = json.loads(bent_json(json.dumps(metadata or {"ss_v2": "True"}).encode(), rng))
     body = bytearray(data[8 + length :])
@@ -151,6 +165,43 @@ def _bend_entries(entries: dict[str, tuple[str, list[Any]]], rng: random.Random)
         entries[name] = (rng.choice(list(BYTES)), shape)
     elif len(entries) > 1:
         del entries[name]
+
+
+def _sound_change(entries: dict[str, tuple[str, list[Any]]], rng: random.Random) -> None:
+    """Another rank or dtype for a whole module, the module twice, elsewhere, or gone, or an alpha more or less."""
+    modules = sorted({stem for key in entries for stem in [_module_of(key)] if stem})
+    if not modules:
+        return
+    module, what = rng.choice(modules), rng.random()
+    own = {key: entries[key] for key in entries if _module_of(key) == module}
+    if what < 0.3:
+        former, rank = rng.choice([1, 2, 4]), rng.choice([1, 2, 3, 4, 8])
+        for key, (dtype, shape) in own.items():
+            entries[key] = (dtype, [rank if size == former else size for size in shape])
+    elif what < 0.5:
+        dtype = rng.choice(["F32", "F16", "BF16", "F64"])
+        entries.update({key: (dtype, shape) for key, (_, shape) in own.items()})
+    elif what < 0.8:
+        other = rng.choice([*PLACES, *modules])
+        for key in own if rng.random() < 0.5 else ():
+            del entries[key]
+        entries.update({other + key[len(module) :]: entry for key, entry in own.items()})
+    elif what < 0.9:
+        alpha = f"{module}.alpha"
+        if entries.pop(alpha, None) is None:
+            entries[alpha] = ("F32", rng.choice([[], [1]]))
+    elif len(modules) > 1:
+        for key in own:
+            del entries[key]
+
+
+def _module_of(key: str) -> str:
+    """The module that a key of one of the seeds' layouts names; empty for another."""
+    for mark in (".lora_", ".hada_", ".lokr_", ".alpha", ".dora_scale"):
+        stem, found, _ = key.partition(mark)
+        if found:
+            return stem
+    return ""
 
 
 def _file(entries: dict[str, tuple[str, list[Any]]], metadata: Any, body: bytearray, rng: random.Random) -> bytes:

@@ -7,6 +7,7 @@ import pytest
 from lora_loom.pipelines.errors import LoomError
 from lora_loom.studio.bench.fuzz import campaign
 from lora_loom.studio.bench.fuzz.campaign import Leg, legs_of, rows_of, run
+from lora_loom.studio.bench.fuzz.leg import loaded_code
 from lora_loom.studio.bench.fuzz.parsers import PARSERS
 
 pytest.importorskip("atheris", reason="atheris has wheels for Linux only")
@@ -43,7 +44,14 @@ def test_what_was_done_is_not_done_again_and_faults_show(tmp_path, monkeypatch):
     def leave(leg, folder):
         ran.append(leg)
         slow = int(leg.seed == 1)
-        tally = {"parser": leg.parser, "seed": leg.seed, "inputs": leg.inputs, "accepted": 1, "refused": leg.inputs - 1}
+        tally = {"code": loaded_code(["lora_loom.studio.words"])}
+        tally |= {
+            "parser": leg.parser,
+            "seed": leg.seed,
+            "inputs": leg.inputs,
+            "accepted": 1,
+            "refused": leg.inputs - 1,
+        }
         memory = {"memory_settled": 1 << 20, "memory_end": 3 << 20}
         (folder / leg.file_name).write_text(json.dumps({**tally, "uncaught": 0, "slow": slow, **memory}))
 
@@ -58,6 +66,11 @@ def test_what_was_done_is_not_done_again_and_faults_show(tmp_path, monkeypatch):
         ("all", 20, 1, False),
     ]
     assert (rows[0]["memory_settled_mib"], rows[0]["memory_end_mib"]) == (1.0, 3.0)
+    path = tmp_path / legs[0].file_name
+    path.write_text(json.dumps({**json.loads(path.read_text()), "code": {"lora_loom.studio.words": "0" * 16}}))
+    for report in (lambda: run(legs, tmp_path, 1), lambda: rows_of(legs, tmp_path)):
+        with pytest.raises(LoomError, match=r"other code.*lora_loom\.studio\.words.*new --work"):
+            report()
 
 
 def test_a_process_that_ends_by_itself_is_a_fault(tmp_path, monkeypatch):
