@@ -18,6 +18,27 @@ def _cache_of_its_own(tmp_path_factory):
     os.environ["LOOM_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _quick_search_for_offloading():
+    """diffusers asks every module for hooks of group offloading, a dozen times a picture: a sixth of a tiny one's time."""
+    from diffusers.hooks import group_offloading
+
+    def search(module):
+        waiting = [module]
+        while waiting:
+            own = waiting.pop().__dict__
+            if "_diffusers_hook" in own:
+                hook = own["_diffusers_hook"].get_hook(group_offloading._GROUP_OFFLOADING)
+                if hook is not None:
+                    return hook
+            waiting.extend(child for child in own["_modules"].values() if child is not None)
+        return None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(group_offloading, "_get_top_level_group_offload_hook", search)
+        yield
+
+
 @pytest.fixture(scope="session")
 def write_lora():
     """Writes a small random LoRA in the PEFT layout, for the attention layers of `tiny_pocket`, with its sidecar."""
