@@ -1,4 +1,8 @@
-"""What every fusion method keeps on every family of base models."""
+"""What every fusion method keeps on every family of base models.
+
+A quick run has every method on a U-Net and on a transformer, and every family with three that differ in kind; the rest is
+marked `long`.
+"""
 
 import inspect
 import json
@@ -13,14 +17,30 @@ from lora_loom.pipelines.plan import StepState
 from lora_loom.pipelines.registry import create, methods
 from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
 from lora_loom.pipelines.runtime.fused import fused
+from tests.pipelines.conftest import FAMILIES
 
 STRENGTHS = {"fox": 0.8, "ink": 0.5, "fog": 1.2}
 QUICK_SETTINGS = {"switch": {"switch_every": 1}}  # settings that let a three-step run show what a method does
 
 
-@pytest.fixture(params=list(methods()))
-def method(request):
-    return create(request.param, QUICK_SETTINGS.get(request.param))
+OF_EACH_KIND = {"merge", "cmlora", "gated"}  # one pass, passes apart and replayed, inside the layers
+
+
+def pytest_generate_tests(metafunc):
+    names = [name for name in ("family", "method_name") if name in metafunc.fixturenames]
+    if names == ["family", "method_name"]:
+        pairs = [(family, name) for family in FAMILIES for name in methods()]
+        quick = {(family, name) for family, name in pairs if family in ("sd15", "flux") or name in OF_EACH_KIND}
+        marks = [() if pair in quick else pytest.mark.long for pair in pairs]
+        cases = [pytest.param(*pair, marks=mark) for pair, mark in zip(pairs, marks, strict=True)]
+        metafunc.parametrize(names, cases, scope="module")
+    elif names:
+        metafunc.parametrize("method_name", list(methods()))
+
+
+@pytest.fixture
+def method(method_name):
+    return create(method_name, QUICK_SETTINGS.get(method_name))
 
 
 def calls_per_step(family):

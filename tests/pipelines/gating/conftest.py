@@ -5,6 +5,13 @@ import torch
 
 from lora_loom.pipelines.gating.gate_file import new_gate
 from lora_loom.pipelines.gating.layer_map import LayerMap
+from tests.pipelines.conftest import UNLIKE
+
+
+@pytest.fixture(params=UNLIKE)
+def family(request):
+    """Families that differ in kind: the contract of methods runs gates on all."""
+    return request.param
 
 
 @pytest.fixture(scope="session")
