@@ -10,7 +10,14 @@ from safetensors.torch import load_file
 
 from lora_loom.pipelines.errors import SettingError, TrainingError
 from lora_loom.pipelines.training.lora import train_lora
+from lora_loom.pipelines.training.product import LoraWriter
 from lora_loom.pipelines.training.run_folder import RunFolder
+
+
+@pytest.fixture(autouse=True)
+def _without_rehearsal(monkeypatch):
+    """test_lora_file.py rehearses."""
+    monkeypatch.setattr(LoraWriter, "rehearse", lambda writer, device: None)
 
 
 def same(first, second):

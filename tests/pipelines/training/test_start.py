@@ -10,11 +10,12 @@ from lora_loom.pipelines.errors import TrainingError
 from lora_loom.pipelines.training.lora import train_lora
 
 
-@pytest.fixture
-def first(pipe, pictures, quick, tmp_path):
+@pytest.fixture(scope="module")
+def first(make_pipe, pictures, quick, tmp_path_factory):
     settings = replace(quick, alpha=2.0 * quick.rank, targets="full", file_type="float32", layout="kohya")
-    train_lora(settings, pictures, pipe, tmp_path / "first.safetensors")
-    return settings, tmp_path / "first.safetensors"
+    path = tmp_path_factory.mktemp("first") / "first.safetensors"
+    train_lora(settings, pictures, make_pipe(), path)
+    return settings, path
 
 
 def test_it_begins_with_the_weights_of_the_other(first, pipe, pictures, tmp_path):
