@@ -79,9 +79,12 @@ def banner(page, words):
         raise
 
 
-def test_two_loras_are_composed_with_every_method(page, studio_page, subtests):
+@pytest.mark.parametrize(
+    "names", [("merge", "arbiter"), pytest.param(tuple(methods()), marks=pytest.mark.long)], ids=len
+)
+def test_two_loras_are_composed_with_every_method(page, studio_page, subtests, names):
     pick(page, "owlet", "crown")
-    first, *others = methods()
+    first, *others = names
     compose(page, steps=24)
     choose_method(page, first)
     settle(page)

@@ -3,6 +3,7 @@
 `docs/diffusers.md` is the table of the cases: `LOOM_WRITE_DOCS=1 pytest tests/pipelines/test_diffusers_verbs.py`.
 """
 
+import functools
 import inspect
 import os
 from pathlib import Path
@@ -41,12 +42,12 @@ def family(request):
 def loom(family, pipes, three_loras, draw, tmp_path):
     made = FusionPipeline.from_pipe(pipes(family))
     made.set_progress_bar_config(disable=True)
-    return Desk(made, three_loras(family), draw, tmp_path)
+    return Desk(made, three_loras(family), functools.partial(draw, num_inference_steps=1), tmp_path)
 
 
 @pytest.fixture
 def plain(family, three_loras, draw, tmp_path):
-    return Desk(tiny(family), three_loras(family), draw, tmp_path)
+    return Desk(tiny(family), three_loras(family), functools.partial(draw, num_inference_steps=1), tmp_path)
 
 
 def alike(found, expected, error_of):
