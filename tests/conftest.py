@@ -20,7 +20,7 @@ def _cache_of_its_own(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="session")
 def _quick_search_for_offloading():
-    """diffusers asks every module for hooks of group offloading, a dozen times a picture: a sixth of a tiny one's time."""
+    """diffusers asks every module for hooks of group offloading a dozen times a picture: a sixth of its time."""
     from diffusers.hooks import group_offloading
 
     def search(module):

@@ -1,7 +1,7 @@
 """What every fusion method keeps on every family of base models.
 
-A quick run has every method on a U-Net and on a transformer, and every family with three that differ in kind; the rest is
-marked `long`.
+A quick run has every method on a U-Net and on a transformer, and three that differ in kind on every family; the rest
+is marked `long`.
 """
 
 import inspect
