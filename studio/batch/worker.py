@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS, MAX_POLL_SECONDS = 1.0, 10.0  # between looks at shards that others hold
 BATCH_ON_ACCELERATOR = 8
+WORKER_DIED = "WorkerDied"  # the type of the error of a picture that was given up
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ class Worker:
         deaths = lease.deaths[_uids(batch)]
         if len(batch) == 1 and self._are_to_blame(lease, batch):
             what = f"the worker died {deaths} times while drawing this picture"
-            return [Failure({"type": "WorkerDied", "what": what, "message": what}, deaths)]
+            return [Failure({"type": WORKER_DIED, "what": what, "message": what}, deaths)]
         if len(batch) == 1 and deaths and (witness := self._witness(batch[0])) is not None:
             lease.note(drawing=(witness.uid,))
             self._drawer.draw([witness])

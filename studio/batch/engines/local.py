@@ -16,11 +16,13 @@ from typing import Any
 
 from lora_loom.pipelines.errors import BatchError, LoomError
 from lora_loom.studio.batch.folder import Batch, open_batch
+from lora_loom.studio.batch.lease import current
 from lora_loom.studio.batch.progress import Progress, ProgressReader
 from lora_loom.studio.batch.worker import WorkerOptions
+from lora_loom.studio.liveness import this_process
 
 TICK_SECONDS = 0.5
-FRUITLESS_DEATHS = 10  # of workers, and 4 more of each, without a picture done in between: then the run gives up
+FRUITLESS_DEATHS = 10  # of workers that drew nothing, and 4 more of each, with no picture done: the run gives up
 
 
 def run_local(
@@ -32,7 +34,7 @@ def run_local(
 ) -> None:
     """Draw the batch with so many processes. Returns when it is done, or drained after `stop`.
 
-    Raises the LoomError that ended a worker, and BatchError when workers keep dying without getting anything done.
+    Raises the LoomError that ended a worker, and BatchError when workers keep dying before they draw anything.
     """
     _Run(batch, workers, options, on_progress, stop).run()
 
@@ -53,7 +55,7 @@ class _Run:
         self._draining = False
         self._error: LoomError | None = None
         self._done = -1
-        self._deaths = 0  # since a picture was done last
+        self._deaths = 0  # of workers that were not drawing, since a picture was done last
 
     def run(self) -> None:
         context = _context()
@@ -106,7 +108,9 @@ class _Run:
             self._error = self._error or error
             self._drain()
         elif process.exitcode != 0 and not self._draining:
-            self._deaths += 1
+            # A death over a picture is counted for that picture, which is given up if it is to blame (batch.deaths);
+            # however many kills come from outside, the run goes on until every picture is settled.
+            self._deaths += not _was_drawing(self._batch, process)
             if self._deaths > FRUITLESS_DEATHS + 4 * self._count:
                 self._error = BatchError(
                     f"the workers die and get nothing done: {self._deaths} in a row",
@@ -116,6 +120,14 @@ class _Run:
                 self._drain()
             else:
                 self._start(context, index)
+
+
+def _was_drawing(batch: Batch, process: BaseProcess) -> bool:
+    host = this_process().host
+    return any(
+        lease.drawing and not lease.ended and (lease.process.host, lease.process.pid) == (host, process.pid)
+        for lease in current(batch)
+    )
 
 
 def _work(folder: str, options: WorkerOptions, pipe: Connection) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from lora_loom.studio.bench.kills import of_batch, of_studio
-from lora_loom.studio.results import results_folder, write_results
+from lora_loom.studio.results import write_results
 
 
 def main() -> int:
@@ -22,7 +21,6 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=60)
     parser.add_argument("--batch-kills", type=int, default=70)
     parser.add_argument("--pictures", type=int, default=160)
-    parser.add_argument("--part", default="all", choices=("all", "batch", "studio"), help="the other's row is kept")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, default=None, help="folder of kills.json, by default docs/results")
     options = parser.parse_args()
@@ -30,33 +28,27 @@ def main() -> int:
     def told(what: str) -> Callable[[int], None]:
         return lambda count: print(f"{what}: {count} killed", file=sys.stderr, flush=True)
 
-    with tempfile.TemporaryDirectory(prefix="loom-kills-") as name:
-        folder = Path(name)
-        measured = {
-            "batch": lambda: of_batch.measure(
-                folder / "batch",
-                kills=options.batch_kills,
-                pictures=options.pictures,
-                seed=options.seed,
-                on_kill=told("workers of a batch"),
-            ),
-            "studio": lambda: of_studio.measure(
-                folder / "studio",
-                kills=options.studio_kills,
-                jobs=options.jobs,
-                seed=options.seed,
-                on_kill=told("studios"),
-            ),
-        }
-        found = {part: measure() for part, measure in measured.items() if options.part in ("all", part)}
-    rows = [{"part": part, **row} for part, row in found.items()]
-    path = results_folder(options.results) / "kills.json"
-    former = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    rows = sorted([*(row for row in former if row.get("part") not in found), *rows], key=lambda row: str(row["part"]))
     asked = " ".join(
         f"--{key} {getattr(options, key.replace('-', '_'))}"
         for key in ("studio-kills", "jobs", "batch-kills", "pictures", "seed")
     )
+    with tempfile.TemporaryDirectory(prefix="loom-kills-") as name:
+        folder = Path(name)
+        batch = of_batch.measure(
+            folder / "batch",
+            kills=options.batch_kills,
+            pictures=options.pictures,
+            seed=options.seed,
+            on_kill=told("workers of a batch"),
+        )
+        studio = of_studio.measure(
+            folder / "studio",
+            kills=options.studio_kills,
+            jobs=options.jobs,
+            seed=options.seed,
+            on_kill=told("studios"),
+        )
+    rows = [{"part": "batch", **batch}, {"part": "studio", **studio}]
     write_results("kills", f"python -m lora_loom.studio.bench.kills {asked}", rows, options.results)
     return 0 if all(row["holds"] for row in rows) else 1
 

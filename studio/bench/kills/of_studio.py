@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from PIL import Image
+
 from lora_loom.pipelines.errors import LoomError
 from lora_loom.studio.bench.kills.server import ACCEPTED, STATE
 from lora_loom.studio.records.record import read_record
@@ -75,7 +77,14 @@ def _read(folder: Path, sql: str) -> list[tuple[str, ...]]:
 
 def _counted(folder: Path, kills: int, jobs: int) -> Row:
     states = Counter(state for (state,) in _read(folder, "SELECT state FROM jobs"))
-    of_seed = Counter(read_record(path).seed for path in folder.glob("*.png"))
+    of_seed, half_written = Counter[int | None](), len(list(folder.rglob("*.part")))
+    for path in folder.glob("*.png"):
+        try:
+            with Image.open(path) as image:
+                image.load()
+            of_seed[read_record(path).seed] += 1
+        except (OSError, SyntaxError, LoomError):
+            half_written += 1
     told = _read(folder, "SELECT outputs FROM jobs WHERE state = 'done'")
     kept = sum(outputs.count(".png") for (outputs,) in told)
     ended = {name: states[name] for name in ("done", "cancelled", "failed", "interrupted")}
@@ -83,5 +92,5 @@ def _counted(folder: Path, kills: int, jobs: int) -> Row:
     twice = sum(count > 1 for count in of_seed.values()) + max(len(of_seed) - kept, 0)
     row: Row = {"what": "a studio killed while it draws its queue", "kills": kills, "accepted": jobs}
     row |= {"drawn": ended["done"], "cancelled": ended["cancelled"], "failed": ended["failed"]}
-    row |= {"given_up": ended["interrupted"], "lost": lost, "twice": twice, "half_written": 0}
-    return row | {"holds": not (lost or twice or ended["interrupted"] or ended["failed"])}
+    row |= {"given_up": ended["interrupted"], "lost": lost, "twice": twice, "half_written": half_written}
+    return row | {"holds": not (lost or twice or half_written or ended["interrupted"] or ended["failed"])}

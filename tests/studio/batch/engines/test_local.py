@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from multiprocessing import forkserver
+from multiprocessing import Pipe, forkserver
 
 import pytest
 
@@ -18,7 +18,7 @@ from lora_loom.studio.batch.audit import audit
 from lora_loom.studio.batch.engines import local
 from lora_loom.studio.batch.engines.local import run_local
 from lora_loom.studio.batch.layouts.layout import sealed_rows
-from lora_loom.studio.batch.lease import current, states
+from lora_loom.studio.batch.lease import claim, current, states
 from lora_loom.studio.batch.worker import Worker, WorkerOptions, open_studio
 from lora_loom.studio.liveness import is_gone
 
@@ -179,3 +179,27 @@ class TestOneWorker:
         batch = plan(self.ONE, base=tiny_pocket)
         with pytest.raises(BatchError, match=r"die and get nothing done: 2 in a row.*exit code 1"):
             run_local(batch, 1, WorkerOptions(device="no such device"), lambda progress: None, lambda: False)
+
+
+def test_only_deaths_without_a_picture_count_towards_giving_up(plan, tiny_pocket, monkeypatch):
+    """A death over a picture is that picture's matter, however many there are."""
+
+    class Gone:
+        pid, exitcode = os.getpid(), -9
+
+        def join(self):
+            pass
+
+    batch = plan(TestOneWorker.ONE, base=tiny_pocket)
+    run = local._Run(batch, 1, WorkerOptions(), lambda progress: None, lambda: False)
+    started = []
+    monkeypatch.setattr(run, "_start", lambda context, index: started.append(index))
+    lease = claim(batch, 0)
+    limit = local.FRUITLESS_DEATHS + 4
+    for drawing, deaths in (((batch.pictures[0].uid,), 3 * limit), ((), limit)):
+        lease.note(drawing=drawing)
+        for _ in range(deaths):
+            run._ended(None, 0, Gone(), Pipe()[0])
+    assert len(started) == 4 * limit
+    run._ended(None, 0, Gone(), Pipe()[0])
+    assert len(started) == 4 * limit  # given up
