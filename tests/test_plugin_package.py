@@ -43,6 +43,7 @@ def test_the_method_is_in_the_list_with_its_setting(python):
     assert "--handover-at" in help_text
 
 
+@pytest.mark.long
 def test_the_method_draws(python):
     code = """
 from lora_loom import Studio

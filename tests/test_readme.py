@@ -85,6 +85,7 @@ def test_the_example_of_a_method_is_one():
     assert gates == [{"a": 0.7}, {"a": 0.7}, {"b": 1.0}, {"b": 1.0}]
 
 
+@pytest.mark.long
 def test_the_notebook_example_draws_a_picture():
     names = {"__name__": "readme_notebook"}
     exec(NOTEBOOK, names)

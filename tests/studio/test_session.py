@@ -266,6 +266,7 @@ def test_library_folders_come_from_the_caller_the_environment_and_the_pocket_wor
         library_roots([tmp_path / "nothing"])
 
 
+@pytest.mark.long
 def test_two_threads_may_be_the_first_to_draw(tiny_pocket, tmp_path):
     script = f"""
 import threading

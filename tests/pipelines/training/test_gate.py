@@ -87,6 +87,7 @@ def test_a_stopped_training_goes_on_to_the_same_bits(train):
         train("parts.safetensors", steps=4, hidden=9, resume=True)
 
 
+@pytest.mark.long
 def test_a_teacher_is_imitated(train):
     result = train(objective="teacher", teacher="composite", steps=20, learning_rate=0.1, sets_per_step=2)
     found = losses(result)

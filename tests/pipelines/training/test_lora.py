@@ -29,6 +29,7 @@ def metrics(run_folder):
     return [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.long
 def test_the_loss_falls_when_one_picture_is_learned(pipe, pictures, quick, tmp_path):
     settings = replace(quick, steps=60, batch_size=4, targets="full", caption_dropout=0.0)
     result = train_lora(settings, pictures[:1], pipe, tmp_path / "one.safetensors")
@@ -56,6 +57,7 @@ def test_accumulation_equals_the_larger_batch(make_pipe, pictures, quick, tmp_pa
         torch.testing.assert_close(one[key], four[key], atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.long
 def test_gradient_checkpointing_changes_no_result(make_pipe, pictures, quick, tmp_path):
     for name, saving in (("off", False), ("on", True)):
         settings = replace(quick, gradient_checkpointing=saving, file_type="float32")
@@ -94,6 +96,7 @@ def test_samples_and_snapshots_are_written_on_time(pipe, pictures, quick, tmp_pa
     assert [path.name for path in result.run_folder.glob("*.safetensors")] == ["x-000002.safetensors"]
 
 
+@pytest.mark.long
 def test_samples_change_no_result(make_pipe, pictures, quick, tmp_path):
     train_lora(quick, pictures, make_pipe(), tmp_path / "plain.safetensors")
     train_lora(replace(quick, sample_every=1, save_every=1), pictures, make_pipe(), tmp_path / "drawn.safetensors")

@@ -59,11 +59,13 @@ def test_the_pipeline_is_left_as_it_was(fox):
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in pipe.unet.modules())
 
 
+@pytest.mark.long
 def test_the_same_seed_trains_the_same_slider(fox):
     first, again = train(fox, steps=3), train(fox, steps=3)
     assert all(torch.equal(gates, again.slider.gates[path]) for path, gates in first.slider.gates.items())
 
 
+@pytest.mark.long
 def test_a_stopped_training_goes_on_to_the_same_bits(fox, tmp_path):
     whole, asked, steps = train(fox, steps=6, run_folder=tmp_path / "whole"), [], []
     how = {"steps": 6, "run_folder": tmp_path / "parts", "on_step": lambda step, loss: steps.append(step)}

@@ -107,6 +107,7 @@ def test_only_text_encoders_are_enough(sources, adapter):
     assert set(alone.adapter.components) == {"text_encoder"}
 
 
+@pytest.mark.long
 def test_twelve_adapters_go_into_one(sources, error_of):
     import dataclasses
 

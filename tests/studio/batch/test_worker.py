@@ -89,6 +89,7 @@ def test_memory_that_runs_out_halves_the_batch_for_good(plan, work, flat_studio)
     assert {row["batch_size"] for row in rows(batch).values()} == {2}
 
 
+@pytest.mark.long
 def test_a_picture_too_large_for_the_memory_is_told(plan, work, flat_studio):
     flat_studio.before = lambda requests: (_ for _ in ()).throw(torch.OutOfMemoryError("24 GiB"))
     batch = work(plan(ONE_SHARD))

@@ -38,6 +38,7 @@ def test_accuracy_is_the_share_that_is_right(known: Known) -> None:
     assert [row["holds"] for row in rows] == [False] * len(JUDGED) + [None]
 
 
+@pytest.mark.long
 def test_geometry_is_measured_where_it_speaks(known: Known) -> None:
     rows = {(row["what"], row["factor"]): row for row in measure_judges.geometric(known)}
     spoken = rows["says something", "subject"]

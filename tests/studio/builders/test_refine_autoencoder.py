@@ -31,6 +31,7 @@ def refined(pictures: np.ndarray, steps: int, anchor: float, path: Path):
     return vae, old
 
 
+@pytest.mark.long
 def test_it_gets_better_and_a_strong_anchor_holds_the_latents(pictures: np.ndarray, tmp_path: Path) -> None:
     loose, old = refined(pictures, 40, 0.0, tmp_path / "loose")
     held, _ = refined(pictures, 40, 100.0, tmp_path / "held")

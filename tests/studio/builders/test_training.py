@@ -27,6 +27,7 @@ def base(folder, steps, peak=1e-3):
     return done, [*model.parameters(), *objective.state().values()]
 
 
+@pytest.mark.long
 def test_a_longer_run_goes_on_to_the_same_bits(tmp_path):
     _, whole = base(tmp_path / "whole", 3)
     base(tmp_path / "parts", 2)

@@ -40,6 +40,7 @@ def test_a_lora_is_calibrated_and_drawn_by_its_effect(loom, tmp_path):
     assert json.loads(merged.stdout)["recipe"]["adapters"][0]["strength"] == pytest.approx(strength)
 
 
+@pytest.mark.long
 def test_a_slider_is_trained_used_and_exported(loom, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "train_slider", functools.partial(trainer.train_slider, num_inference_steps=2))
     options = ("--steps", 5, "--pictures", 2, "--learning-rate", 0.05, "--at", 0.5)

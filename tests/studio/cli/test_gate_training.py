@@ -45,6 +45,7 @@ def folder(tmp_path):
     return pictures
 
 
+@pytest.mark.long
 def test_captions_tell_who_is_shown_and_the_gate_draws(loom, loras, folder, tiny_pocket, tmp_path):
     files = [loras / f"{name}.safetensors" for name in ("fox", "wood", "ring")]
     (folder / "c.png").unlink()

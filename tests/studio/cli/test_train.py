@@ -61,6 +61,7 @@ def test_lists_are_given_one_by_one(loom, folder, tiny_pocket, tmp_path):
     assert settings["templates"] == ["{caption}", "a drawing of {caption}"]
 
 
+@pytest.mark.long
 def test_a_lora_is_not_lost_by_accident(loom, folder, tiny_pocket):
     arguments = ("--data", folder, "--base", tiny_pocket, "--out", "x.safetensors", *QUICK)
     assert loom(*arguments).exit_code == 0

@@ -33,6 +33,7 @@ def slider_in(path):
         return file.metadata()[HEADER_KEY]
 
 
+@pytest.mark.long
 def test_ctrl_c_saves_and_resume_goes_on(loom, monkeypatch, tmp_path):
     assert loom("--out", "whole.safetensors", "--steps", 4).exit_code == 0
     assert len((tmp_path / "whole.training" / "metrics.jsonl").read_text().splitlines()) == 4
@@ -60,6 +61,7 @@ def test_ctrl_c_saves_and_resume_goes_on(loom, monkeypatch, tmp_path):
     assert slider_in("parts.safetensors") == slider_in("whole.safetensors")
 
 
+@pytest.mark.long
 def test_a_file_that_is_there_is_kept(loom):
     assert loom("--out", "a.safetensors", "--steps", 1).exit_code == 0
     refused = loom("--out", "a.safetensors", "--steps", 1)

@@ -26,6 +26,7 @@ def drawn(rng, prompts, seeds, *, binary):
     return (values > -1.0).astype(float) if binary else values, clusters
 
 
+@pytest.mark.long
 def test_95_percent_intervals_cover_the_truth(subtests):
     for binary in [False, True]:
         for prompts in [10, 60]:

@@ -25,6 +25,7 @@ def pictures() -> np.ndarray:
     return np.stack([one_picture(POOL, i)[0] for i in range(COUNT)])
 
 
+@pytest.mark.long
 def test_the_right_caption_is_first_among_32(encoder: PocketEncoder, pictures: np.ndarray) -> None:
     captions = [caption(scene_of(POOL, i)[0]) for i in range(COUNT)]
     assert RANKED == 32

@@ -32,6 +32,7 @@ def _shares(judge: Judge, pictures: np.ndarray, labels: np.ndarray) -> dict[str,
 
 
 @pytest.mark.parametrize(("name", "least"), [("development", 0.95), ("sealed", 0.9)])
+@pytest.mark.long
 def test_it_is_right_on_fresh_renders(name: str, least: float, fresh: tuple[np.ndarray, np.ndarray]) -> None:
     for factor, share in _shares(JUDGES[name](), *fresh).items():
         assert share >= least, factor

@@ -114,6 +114,7 @@ def test_grammar_draws_creatures_beyond_the_named_ones() -> None:
     assert np.isfinite(render(SCENE, 64, next(iter(strangers))).image).all()
 
 
+@pytest.mark.long
 def test_companions_stay_inside_and_leave_every_face_free(subtests: pytest.Subtests) -> None:
     for place in PLACES:
         for companion in [*COMPANIONS[1:], *HELD_OBJECTS]:

@@ -24,6 +24,7 @@ def _jobs(*names: str) -> list[Job]:
     return [Job(name, ASKED, 1, shown=1) for name in names]
 
 
+@pytest.mark.long
 def test_a_run_goes_on_and_tries_failures_again(tmp_path: Path) -> None:
     jobs, machine, sampling = _jobs("merge", "truth", "alone.7"), runs.Machine(processes=0), Sampling(1)
     assert runs.run(jobs, machine, sampling, tmp_path) == 1  # there is no eighth LoRA
@@ -42,6 +43,7 @@ def test_a_run_goes_on_and_tries_failures_again(tmp_path: Path) -> None:
     assert outcomes.cells["merge", 2].seeds == ASKED.seeds(1)
 
 
+@pytest.mark.long
 def test_a_run_with_another_gate_or_judge_is_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs, machine, sampling = _jobs("truth"), runs.Machine(processes=0), Sampling(1)
     runs.run(jobs, machine, sampling, tmp_path / "run")

@@ -28,6 +28,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pack(out)
 
 
+@pytest.mark.long
 def test_a_packed_run_goes_on_elsewhere(packed: Path, tmp_path: Path) -> None:
     assert unpack(packed, tmp_path) == 2  # what failed is drawn again
     files = {path: path.read_text() for path in (tmp_path / "jobs").iterdir()}

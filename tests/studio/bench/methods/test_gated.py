@@ -7,6 +7,7 @@ from lora_loom.studio.bench.subjects import SDXL, TINY
 from lora_loom.studio.bench.suites import groups_of
 
 
+@pytest.mark.long
 def test_a_gate_adds_what_its_formula_says():
     one, two = (counts(TINY, "rank", adapters=count, rank=4) for count in (1, 2))
     assert one.gated.flops == one.merge.flops  # alone there is nothing to decide

@@ -16,6 +16,7 @@ def same_length(samples, rounds):
     return all(len(seconds) == rounds and set(seconds) == {1} for seconds in samples.values())
 
 
+@pytest.mark.long
 def test_every_comparison_agrees_and_gives_samples(mini, monkeypatch):
     monkeypatch.setitem(interleaved.__kwdefaults__, "clock", itertools.count().__next__)  # every call lasts one tick
     assert same_length(forward_time.time_calls(mini, 2, adapters=2), 2)

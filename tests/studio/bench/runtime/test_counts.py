@@ -9,7 +9,7 @@ from lora_loom.studio.bench.subjects import SDXL, TEXT_TOKENS, TINY, attention_l
 READS = 4  # of single numbers, where the run stands
 
 
-@pytest.mark.parametrize(("adapters", "rank"), [(1, 1), (8, 1), (8, 16)])
+@pytest.mark.parametrize(("adapters", "rank"), [(1, 1), (8, 16)])
 def test_two_kernels_per_layer_whatever_the_number_of_adapters(mini, adapters, rank):
     layers = len(list(attention_linears(mini.build("meta"))))
     found = kernels.counts(mini, adapters, rank)
@@ -28,12 +28,14 @@ def test_no_arithmetic_is_left_out(mini):
     assert min(tokens) * per_token < found.loom.flops - found.base.flops < max(tokens) * per_token
 
 
+@pytest.mark.long
 def test_gates_make_no_new_graphs(one_block):
     found = loom_graphs(one_block, EVENTS)
     assert found.pop("warm-up") == 1
     assert found == dict.fromkeys(EVENTS, 0)
 
 
+@pytest.mark.long
 def test_residents_that_are_not_active_take_their_own_bytes(mini):
     assert memory.extra_memory(mini).one_active <= 1.1
 

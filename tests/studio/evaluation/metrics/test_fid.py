@@ -31,6 +31,7 @@ def test_of_gaussians_in_closed_form(feed):
     assert value == pytest.approx(float(((mean + 3) ** 2).sum() + np.trace(covariance)), rel=1e-5)
 
 
+@pytest.mark.long
 def test_the_limit_takes_out_the_bias_and_covers_the_truth(feed):
     """Truth 0.64; the bias of FID at n = 10 d is more than half of it."""
     d, n, truth, repeats = 16, 160, 16 * 0.2**2, 24
