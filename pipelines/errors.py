@@ -75,7 +75,15 @@ class AdapterFileError(_FileError):
 
 
 class AdapterMatchError(_FileError):
-    """The file is a sound LoRA but not for this base model, or of a kind that Loom refuses."""
+    """The file is a sound LoRA but not for this base model, or of a kind that Loom refuses.
+
+    `by_force` is the name of the adapter if some of it could be loaded by force, else empty.
+    """
+
+    by_force: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        return {**super().to_dict(), **({"by_force": self.by_force} if self.by_force else {})}
 
 
 class UnknownAdapterError(LoomError):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from lora_loom.pipelines import registry
 from lora_loom.pipelines.errors import (
     AdapterFileError,
+    AdapterMatchError,
     BaseModelError,
     ChangedAdapterError,
     LoomError,
@@ -100,7 +101,7 @@ class Studio:
         self._loading, self._drawing = threading.Lock(), threading.Lock()
         self._pipeline: Any = None
         self._revision = ""
-        self._resident: dict[FileKey, Adapter] = {}  # the one used last at the end
+        self._resident: dict[tuple[FileKey, bool], Adapter] = {}  # the one used last at the end
         self._vocabulary: Vocabulary | None = None
 
     @property
@@ -327,13 +328,18 @@ class Studio:
     def _adapter(self, choice: AdapterChoice) -> Adapter:
         """The LoRA of that name, loaded for the base model; kept until its file changes."""
         from lora_loom.pipelines.adapters.load import BaseTarget, load_adapter
+        from lora_loom.pipelines.adapters.match import BY_FORCE
 
-        card = self.library.find(choice.name)
-        key = card.file_key
+        card, force = self.library.find(choice.name), self.force or choice.forced
+        key = card.file_key, force
         adapter = self._resident.pop(key, None)
         if adapter is None or adapter.name != choice.name:
             target = BaseTarget.from_pipeline(self.pipeline)
-            adapter = load_adapter(card.path, name=choice.name, target=target, force=self.force)
+            try:
+                adapter = load_adapter(card.path, name=choice.name, target=target, force=force)
+            except AdapterMatchError as error:
+                error.by_force = choice.name if BY_FORCE in error.remedy else ""
+                raise
         self._resident[key] = adapter
         while len(self._resident) > MAX_RESIDENT:
             del self._resident[next(iter(self._resident))]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LARGE_SHARE = 0.25  # of other shapes, above which a file is for another network, whatever its names are
 _DORA_REMEDY = "Without its magnitudes it would act as another LoRA than the one trained: ask for the whole file"
-_BY_FORCE = "or load what fits by force (--force, in Python force=True)"
+BY_FORCE = "or load what fits by force (--force, in Python force=True)"
 _NUMBER = re.compile(r"(?<=[._])\d+(?=[._]|$)")
 
 
@@ -177,7 +177,7 @@ def _remedy(found: Understood, target: BaseTarget) -> str:
 
 
 def _or_by_force(found: Understood, remedy: str) -> str:
-    return f"{remedy}, {_BY_FORCE}" if found.receipt.num_matched else remedy
+    return f"{remedy}, {BY_FORCE}" if found.receipt.num_matched else remedy
 
 
 def _widens_input(wrong: WrongShape, target: BaseTarget) -> bool:

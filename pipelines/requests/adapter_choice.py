@@ -28,7 +28,8 @@ class AdapterChoice:
     (structure, identity, style, text, ...: pipelines/runtime/block_groups.py). `curve` scales it over the progress of
     the run: points (progress in [0, 1], factor), linear in between. `region` is where in the picture it acts. An
     `exempt` adapter takes no part in the fusion: it acts in every pass at its strength, as distilled models and sliders
-    want it. Raises RequestError for values that mean nothing.
+    want it. With `forced` what fits of one for another base is loaded, too. Raises RequestError for values that mean
+    nothing.
     """
 
     name: str = field(metadata=RequestField("LoRA", "A LoRA of the library; repeatable.", longest=512).metadata)
@@ -72,6 +73,13 @@ class AdapterChoice:
         ).metadata,
     )
 
+    forced: bool = field(
+        default=False,
+        metadata=RequestField(
+            "Load what fits", "Load what fits of it although it is for another base.", metavar="NAME"
+        ).metadata,
+    )
+
     def __post_init__(self) -> None:
         check_text("adapter name", self.name, maximum=512)
         if not self.name.strip():
@@ -101,8 +109,8 @@ class AdapterChoice:
 
     @property
     def controlled(self) -> bool:
-        """Whether anything but the strength was asked for."""
-        return bool(self.to_dict().keys() - {"name", "strength"})
+        """Whether anything but the strength was asked for, when it acts."""
+        return bool(self.to_dict().keys() - {"name", "strength", "forced"})
 
     def to_dict(self) -> dict[str, Any]:
         """The choice as JSON values; what does nothing is left out."""

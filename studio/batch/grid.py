@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from lora_loom.pipelines.errors import AdapterFileError, LoomError, SuiteError
@@ -18,8 +19,12 @@ from lora_loom.studio.batch.suite import Suite
 from lora_loom.studio.library.adapter_library import AdapterLibrary
 
 
-def pictures_of(suite: Suite, library: AdapterLibrary, base_model_revision: str = "") -> list[Picture]:
-    """All pictures of the suite, prompt by prompt. Raises SuiteError for rows that cannot be drawn and for twins."""
+def pictures_of(
+    suite: Suite, library: AdapterLibrary, base_model_revision: str = "", *, force: bool = False
+) -> list[Picture]:
+    """All pictures of the suite, prompt by prompt; with `force` all LoRAs are forced. Raises SuiteError for rows that
+    cannot be drawn and for twins.
+    """
 
     @functools.cache
     def sha256_of(name: str) -> str:
@@ -32,7 +37,7 @@ def pictures_of(suite: Suite, library: AdapterLibrary, base_model_revision: str 
     bad: list[tuple[int, str]] = []
     for row in read_prompts(suite.prompts, suite.run_seed):
         try:
-            pictures += _of_row(suite, row, sha256_of, base_model_revision)
+            pictures += _of_row(suite, row, sha256_of, base_model_revision, force=force)
         except LoomError as error:
             bad.append((row.line, str(error)))
     if bad:
@@ -49,8 +54,12 @@ def pictures_of(suite: Suite, library: AdapterLibrary, base_model_revision: str 
     return pictures
 
 
-def _of_row(suite: Suite, row: PromptRow, sha256_of: Callable[[str], str], revision: str) -> Iterator[Picture]:
+def _of_row(
+    suite: Suite, row: PromptRow, sha256_of: Callable[[str], str], revision: str, *, force: bool
+) -> Iterator[Picture]:
     for cell in _cells(suite, row):
+        if force:
+            cell["adapters"] = tuple(replace(choice, forced=True) for choice in cell["adapters"])
         _check_method(cell["method"], tuple(cell["settings"].items()))
         hashes = {choice.name: sha256_of(choice.name) for choice in cell["adapters"]}
         for index, seed in enumerate(_seeds(suite, row)):

@@ -20,16 +20,17 @@ from lora_loom.studio.session import Studio, library_roots
 from lora_loom.studio.versions import package_versions
 
 
-def plan_batch(suite: Suite, folder: Path, library: Sequence[str | Path] = ()) -> Batch:
+def plan_batch(suite: Suite, folder: Path, library: Sequence[str | Path] = (), *, force: bool = False) -> Batch:
     """Write the plan of the suite into the folder and open it.
 
-    `library` are folders of LoRAs beside those that the suite names. Planning the same again changes nothing. Raises
+    `library` are folders of LoRAs beside those that the suite names; with `force` what fits of LoRAs for another base
+    is loaded. Planning the same again changes nothing. Raises
     SuiteError for what cannot be planned, BatchError for a folder that holds anything else.
     """
     roots = library_roots([*suite.library, *library])
     adapters = AdapterLibrary(roots)
     revision = Studio(suite.base_model, adapters, folder).base_revision()
-    pictures = pictures_of(suite, adapters, revision)
+    pictures = pictures_of(suite, adapters, revision, force=force)
     pictures = sharded(pictures, shard_size(len(pictures), suite.picture_seconds, suite.batch_size))
     manifest = "".join(f"{json.dumps(picture.to_dict(), ensure_ascii=False)}\n" for picture in pictures).encode()
     info = BatchInfo(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lora_loom.studio.cli.output import AsJson, plain, print_json
+from lora_loom.studio.cli.output import AsJson, Force, plain, print_json
 
 if TYPE_CHECKING:
     from lora_loom.studio.batch.folder import Batch
@@ -28,13 +28,14 @@ def plan(
     suite: Annotated[Path, typer.Argument(metavar="SUITE.toml", help="What to draw: see examples/batch_suite.toml.")],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="A new folder for the batch.")],
     library: Annotated[list[Path] | None, typer.Option(help="A folder of LoRAs; repeatable.")] = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Write down every picture of a suite, with its seed and the hashes of its LoRAs; nothing is drawn yet."""
     from lora_loom.studio.batch.plan import plan_batch
     from lora_loom.studio.batch.suite import read_suite
 
-    batch = plan_batch(read_suite(suite), out, [str(folder) for folder in library or ()])
+    batch = plan_batch(read_suite(suite), out, [str(folder) for folder in library or ()], force=force)
     if as_json:
         print_json({"folder": str(out), "id": batch.info.id, **_counts(batch)})
     else:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lora_loom.pipelines.errors import RequestError
-from lora_loom.studio.cli.output import AsJson, plain, print_json
+from lora_loom.studio.cli.output import AsJson, Force, plain, print_json, warnings_told
 
 if TYPE_CHECKING:
     from lora_loom.studio.library.card import AdapterCard
@@ -34,6 +34,7 @@ def command(
     seed: Annotated[int, typer.Option(min=0, help="Picture k is drawn from seed + k.")] = 0,
     base: Annotated[str, typer.Option(help="Base model: a name, hub id, folder or file.")] = "pocket",
     library: Annotated[list[Path] | None, typer.Option(help="A folder of LoRAs; repeatable.")] = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Draw a LoRA at strengths from 0 to 1.5 and write its response to NAME.response.json beside it."""
@@ -48,7 +49,9 @@ def command(
     card = studio.library.find_or_add(lora)
     asked = prompts_for(card, prompt or [], pictures, base)
     attribute = _judged(card) if measure == "judge" else None
-    adapter = load_adapter(card.path, name=card.name, target=BaseTarget.from_pipeline(studio.pipeline))
+    target = BaseTarget.from_pipeline(studio.pipeline)
+    with warnings_told():
+        adapter = load_adapter(card.path, name=card.name, target=target, force=force)
     with _progress(len(STRENGTHS)) as shown:
         response = measured_response(
             studio.pipeline,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lora_loom.studio.cli.output import AsJson, plain, print_json
+from lora_loom.studio.cli.output import AsJson, Force, plain, print_json, warnings_told
 
 if TYPE_CHECKING:
     from lora_loom.pipelines.forecast.report import Report
@@ -25,6 +25,7 @@ def command(
     ] = False,
     page: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the report as a page.")] = None,
     library: Annotated[list[Path] | None, typer.Option(help="A folder of LoRAs; repeatable.")] = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Tell how LoRAs will get along, and what may help."""
@@ -34,7 +35,9 @@ def command(
     from lora_loom.studio.library.adapter_library import AdapterLibrary
     from lora_loom.studio.session import Studio, library_roots
 
-    report = diagnose(Studio(base, AdapterLibrary(library_roots(library or []))), loras, against_base=against_base)
+    studio = Studio(base, AdapterLibrary(library_roots(library or [])), force=force)
+    with warnings_told():
+        report = diagnose(studio, loras, against_base=against_base)
     if page is not None:
         with atomic_file(page) as file:
             file.write(page_of(report).encode())

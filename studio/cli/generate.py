@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -69,6 +70,8 @@ def command(
     for notice in prompt_notices(written or ""):
         typer.echo(plain(notice), err=True)
     request = asked_for(record and drawing.start_of_variation(record), given, flags, setting or [])
+    if force:  # the picture says so, and can be made again without the flag
+        request = replace(request, adapters=tuple(replace(each, forced=True) for each in request.adapters))
     studio = Studio(
         request.base_model,
         known,

@@ -37,7 +37,7 @@ def diagnose(studio: Studio, loras: Sequence[str], *, against_base: bool = False
         card = None if is_file else studio.library.find(choice.name)
         path = Path(choice.name) if card is None else card.path
         name = _new_name(path.stem if card is None else choice.name, adapters)
-        adapters[name] = load_adapter(path, name=name, target=target)
+        adapters[name] = load_adapter(path, name=name, target=target, force=studio.force)
         strengths[name] = choice.strength
         kinds[name] = card.category if card is not None else ""
     return report_on(studio, target, adapters, strengths, kinds, against_base=against_base)

@@ -51,7 +51,7 @@ class Forecasts:
         self._studio = studio
         self._lock = threading.Lock()
         self._found: dict[str, StackForecast] = {}  # the one asked for last at the end
-        self._adapters: dict[tuple[FileKey, str], Adapter] = {}
+        self._adapters: dict[tuple[FileKey, str, bool], Adapter] = {}
 
     def key(self, choices: Sequence[AdapterChoice]) -> str:
         """The state of these choices and of the files behind them."""
@@ -122,8 +122,10 @@ class Forecasts:
         from lora_loom.pipelines.runtime.targets import denoiser_of
 
         card = self._studio.library.find(choice.name)
-        key = card.file_key, choice.name
-        adapter = self._adapters.pop(key, None) or load_adapter(card.path, name=choice.name, target=target)
+        key = card.file_key, choice.name, choice.forced
+        adapter = self._adapters.pop(key, None)
+        if adapter is None:
+            adapter = load_adapter(card.path, name=choice.name, target=target, force=choice.forced)
         self._adapters[key] = adapter
         while len(self._adapters) > KEPT_ADAPTERS:
             del self._adapters[next(iter(self._adapters))]

@@ -19,7 +19,7 @@ class Job:
 
     `error` holds the parts of a LoomError (`type`, `what`, `expected`, `found`, `remedy`) for a failed or
     interrupted job; `outputs` are file names in the output folder. `preview_serial` grows with every new preview
-    picture.
+    picture. `person` is who asked for it where people log in.
     """
 
     id: str
@@ -37,6 +37,7 @@ class Job:
     outputs: tuple[str, ...] = ()
     preview_serial: int = 0
     cancel_requested: bool = False
+    person: str = ""
 
     @property
     def ended(self) -> bool:

@@ -26,14 +26,15 @@ CREATE TABLE IF NOT EXISTS jobs (
     step INTEGER NOT NULL DEFAULT 0, num_steps INTEGER NOT NULL DEFAULT 0, eta_seconds REAL, seconds_per_step REAL,
     error TEXT NOT NULL DEFAULT '{}', outputs TEXT NOT NULL DEFAULT '[]',
     preview BLOB, preview_serial INTEGER NOT NULL DEFAULT 0, cancel_requested INTEGER NOT NULL DEFAULT 0,
-    attempts INTEGER NOT NULL DEFAULT 0
+    attempts INTEGER NOT NULL DEFAULT 0, person TEXT NOT NULL DEFAULT ''
 )"""
-VERSION = 2  # of the table: 1 had no attempts
+VERSION = 3  # of the table
+LATER = {"attempts": "INTEGER NOT NULL DEFAULT 0", "person": "TEXT NOT NULL DEFAULT ''"}  # columns that 1 or 2 lacked
 ATTEMPTS = 2  # a job whose process died is tried once more, when the others have been tried as often
 PROOF = 2  # more tries for each time that a process died over another job, which was drawn afterwards
 FIELDS = (
     "id, request, state, phase, created_at, started_at, finished_at, step, num_steps, eta_seconds, seconds_per_step,"
-    " error, outputs, preview_serial, cancel_requested"
+    " error, outputs, preview_serial, cancel_requested, person"
 )
 OPEN = f"state NOT IN ({', '.join(repr(state) for state in ENDED)})"
 
@@ -82,9 +83,9 @@ class JobStore:
         self._run("PRAGMA synchronous=NORMAL")
         self._run(SCHEMA)
         names = {row["name"] for row in self._run("PRAGMA table_info(jobs)")}
-        if "attempts" not in names:
-            self._run("ALTER TABLE jobs ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0")
-        if missing := sorted({name.strip() for name in FIELDS.split(",")} - names):
+        for name in LATER.keys() - names if names >= {"id", "owner"} else ():
+            self._run(f"ALTER TABLE jobs ADD COLUMN {name} {LATER[name]}")
+        if missing := sorted({name.strip() for name in FIELDS.split(",")} - names - LATER.keys()):
             raise _UnusableError(f"is of another Loom (it lacks {', '.join(missing)})")
         self._run(f"PRAGMA user_version = {VERSION}")
         self._forget_unreadable()
@@ -105,12 +106,13 @@ class JobStore:
         with self._lock:
             self._connection.close()
 
-    def add(self, request: GenerationRequest) -> Job:
-        """A new job at the end of the queue."""
+    def add(self, request: GenerationRequest, person: str = "") -> Job:
+        """A new job at the end of the queue, of the person who is logged in under that name."""
         job_id = uuid.uuid4().hex[:16]
         self._run(
-            "INSERT INTO jobs (id, owner, request, state, phase, created_at, num_steps) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (job_id, self._owner, request.to_json(), "queued", "waiting", time.time(), request.num_inference_steps),
+            "INSERT INTO jobs (id, owner, request, state, phase, created_at, num_steps, person)"
+            " VALUES (?, ?, ?, 'queued', 'waiting', ?, ?, ?)",
+            (job_id, self._owner, request.to_json(), time.time(), request.num_inference_steps, person),
         )
         self._run(f"DELETE FROM jobs WHERE NOT ({OPEN}) AND number <= (SELECT MAX(number) FROM jobs) - ?", (KEPT_JOBS,))
         return self._known(job_id)
@@ -118,13 +120,24 @@ class JobStore:
     def get(self, job_id: str) -> Job | None:
         return self._one("WHERE id = ?", (job_id,))
 
-    def latest(self) -> Job | None:
-        """The job to show: the one being drawn, else the next in the queue, else the last that ended."""
+    def latest(self, person: str | None = None) -> Job | None:
+        """The job being drawn, else the next in the queue, else the last that ended; of all people, or of one."""
+        own, values = ("1", ()) if person is None else ("person = ?", (person,))
         return (
-            self._one("WHERE state = 'running' ORDER BY number LIMIT 1")
-            or self._one("WHERE state = 'queued' ORDER BY attempts, number LIMIT 1")
-            or self._one("ORDER BY number DESC LIMIT 1")
+            self._one(f"WHERE state = 'running' AND {own} ORDER BY number LIMIT 1", values)
+            or self._one(f"WHERE state = 'queued' AND {own} ORDER BY attempts, number LIMIT 1", values)
+            or self._one(f"WHERE {own} ORDER BY number DESC LIMIT 1", values)
         )
+
+    def ahead(self, job_id: str) -> int:
+        """How many jobs come before one that is queued; 0 for any other."""
+        rows = self._run(
+            "SELECT COUNT(*) AS n FROM jobs AS other, jobs AS own WHERE own.id = ? AND own.state = 'queued' AND"
+            " (other.state = 'running' OR other.state = 'queued'"
+            " AND (other.attempts, other.number) < (own.attempts, own.number))",
+            (job_id,),
+        )
+        return int(rows[0]["n"])
 
     def waiting(self) -> int:
         """How many jobs are queued."""

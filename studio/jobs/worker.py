@@ -63,10 +63,10 @@ class JobWorker:
         if self.store.waiting():
             self._start()
 
-    def submit(self, request: GenerationRequest) -> Job:
-        """Queue a request; raises the LoomError that can be known before drawing."""
+    def submit(self, request: GenerationRequest, person: str = "") -> Job:
+        """Queue a request of a person; raises the LoomError that can be known before drawing."""
         self.studio.check(request)
-        job = self.store.add(request)
+        job = self.store.add(request, person)
         self._start()
         return job
 

@@ -22,9 +22,12 @@ from lora_loom.studio.ui.workspace import Workspace
 
 
 def add_endpoints(workspace: Workspace) -> None:
-    """Add the endpoints to the page being built: /generate, /job, /cancel, /library, /methods."""
+    """Add the endpoints to the page being built: /generate, /job, /cancel, /library, /methods.
 
-    def generate(request: dict) -> dict:
+    Where people log in, each sees and stops only jobs of their own.
+    """
+
+    def generate(request: dict, asker: gr.Request) -> dict:
         """Queue a request (the JSON of GenerationRequest; base_model may be left out) and return its job.
 
         Tags of LoRAs in the prompt act; `notices` say what in it was not read, and are left out where all was.
@@ -34,16 +37,24 @@ def add_endpoints(workspace: Workspace) -> None:
         if tagged:
             asked = replace(asked, prompt=prompt, adapters=(*asked.adapters, *tagged))
         notices = prompt_notices(str(request.get("prompt", "")))
-        return describe(workspace.submit(asked)) | ({"notices": list(notices)} if notices else {})
+        return describe(workspace.submit(asked, person_of(asker))) | ({"notices": list(notices)} if notices else {})
 
-    def job(job_id: str) -> dict:
+    def known(job_id: str, asker: gr.Request) -> Job:
+        found = workspace.store.get(job_id) if job_id else workspace.store.latest(person_of(asker))
+        if found is None or found.person != person_of(asker):
+            raise RequestError("there is no such job", found=job_id[:40] or "no job at all")
+        return found
+
+    def job(job_id: str, asker: gr.Request) -> dict:
         """How far a job is; the latest one for an empty id."""
-        found = workspace.store.get(job_id) if job_id else workspace.store.latest()
-        return describe(_known(found, job_id))
+        return describe(known(job_id, asker))
 
-    def cancel(job_id: str) -> dict:
+    def cancel(job_id: str, asker: gr.Request) -> dict:
         """Stop a job: at once while it waits, within a step while it is drawn."""
-        return describe(_known(workspace.worker.cancel(job_id), job_id))
+        if not job_id:
+            raise RequestError("no job was named", expected="the id that /generate gave")
+        found = known(job_id, asker)
+        return describe(workspace.worker.cancel(job_id) or found)
 
     def library(query: str = "", category: str = "") -> list:
         """The LoRAs that fit a search."""
@@ -76,17 +87,16 @@ def add_endpoints(workspace: Workspace) -> None:
         api(_explained(endpoint), api_name=name, queue=False)
 
 
+def person_of(asker: gr.Request | None) -> str:
+    """The name under which somebody is logged in, empty where nobody has to."""
+    return (asker.username or "") if asker is not None else ""
+
+
 def describe(job: Job) -> dict[str, Any]:
     """A job as JSON."""
     error = {name: without_paths(words) for name, words in job.error.items()}
-    plain = {field.name: getattr(job, field.name) for field in fields(job)}
+    plain = {field.name: getattr(job, field.name) for field in fields(job) if field.name != "person"}
     return {**plain, "request": job.request.to_dict(), "error": error, "progress": job.progress}
-
-
-def _known(job: Job | None, job_id: str) -> Job:
-    if job is None:
-        raise RequestError("there is no such job", found=job_id[:40] or "no job at all")
-    return job
 
 
 def _explained(endpoint: Callable[..., Any]) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ def error_banner(error: LoomError | Mapping[str, str]) -> str:
     what = parts.get("what") or parts.get("message") or "something went wrong"
     named = (("expected", "Expected"), ("found", "Found"), ("remedy", "What to do"))
     rows = [(label, parts[key]) for key, label in named if parts.get(key)]
-    return _banner("error", _sentence(what), parts=rows, kind=parts.get("type", ""))
+    return _banner("error", _sentence(what), parts=rows, kind=parts.get("type", ""), by_force=parts.get("by_force", ""))
 
 
 def notice_banner(title: str, lines: Sequence[str] = (), *, warning: bool = False) -> str:
@@ -23,15 +23,26 @@ def notice_banner(title: str, lines: Sequence[str] = (), *, warning: bool = Fals
     return _banner("warning" if warning else "notice", title, lines=[_sentence(line) for line in lines])
 
 
+def jobs_banner(notice: str) -> str:
+    """The banner on how the list of jobs was found, empty for an empty notice."""
+    return notice_banner("Not all jobs were found again", [notice], warning=True) if notice else ""
+
+
 def _banner(
-    tone: str, title: str, *, parts: Sequence[tuple[str, str]] = (), lines: Sequence[str] = (), kind: str = ""
+    tone: str,
+    title: str,
+    *,
+    parts: Sequence[tuple[str, str]] = (),
+    lines: Sequence[str] = (),
+    kind: str = "",
+    by_force: str = "",
 ) -> str:
     shown = {
         "title": without_paths(title),
         "parts": [(label, without_paths(words)) for label, words in parts],
         "lines": [without_paths(line) for line in lines],
     }
-    return render("ui/banner.html.j2", tone=tone, kind=kind, **shown)
+    return render("ui/banner.html.j2", tone=tone, kind=kind, by_force=by_force, **shown)
 
 
 def _sentence(words: str) -> str:

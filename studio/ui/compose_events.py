@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,24 +19,23 @@ import gradio as gr
 from lora_loom.pipelines.errors import LoomError
 from lora_loom.studio.records.extensions import not_understood
 from lora_loom.studio.records.record import GenerationRecord, read_record
-from lora_loom.studio.ui.banner import error_banner, notice_banner
-from lora_loom.studio.ui.compose_jobs import JobEvents, Updates
+from lora_loom.studio.ui.banner import error_banner, jobs_banner, notice_banner
+from lora_loom.studio.ui.compose_jobs import JobEvents, Shown, Updates
 from lora_loom.studio.ui.compose_layout import ComposeLayout
 from lora_loom.studio.ui.compose_views import ComposeViews, Filters, Viewer
 from lora_loom.studio.ui.controls import MAX_URL, proportions_of
+from lora_loom.studio.ui.events import MAX_DATA, STORAGE_SECRET, as_object, pressed, value_of
 from lora_loom.studio.ui.forecast_events import ForecastEvents
 from lora_loom.studio.ui.form import lost_in_form, random_seed, read_draft, request_of_one, stack_of, write_form
 from lora_loom.studio.ui.gallery import restored_notice
 from lora_loom.studio.ui.recipes import RECIPES
-from lora_loom.studio.ui.stack import StackRow, edited, read_stack, toggled, with_word, write_stack
+from lora_loom.studio.ui.stack import StackRow, edited, forced, read_stack, toggled, with_word, write_stack
 from lora_loom.studio.ui.undo import Past, differs, remembered
 from lora_loom.studio.ui.words_view import replaced
 from lora_loom.studio.ui.workspace import Workspace
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 IN_ORDER: dict[str, Any] = {**QUIET, "concurrency_id": "compose", "concurrency_limit": 1}
-STORAGE_SECRET = "loom"  # what is kept in the browser is no secret: the prompt and the stack of the person at it
-MAX_DATA = 2_000  # characters of a value from the page
 logger = logging.getLogger(__name__)
 
 
@@ -71,7 +69,7 @@ class ComposeEvents:
 
         page.load(
             self._guarded(self.opened),
-            [self.kept_form, self.kept_stack],
+            [self.kept_form, self.kept_stack, jobs.kept],
             [*form_outputs, *job_outputs, view.recipes, view.words],
             **IN_ORDER,
         )
@@ -126,6 +124,7 @@ class ComposeEvents:
             **IN_ORDER,
         )
         view.cancel.click(self._guarded(jobs.cancel), [self.viewer, shown], job_outputs, **IN_ORDER)
+        view.stage.act(self._guarded(jobs.adopted), [self.viewer, shown], job_outputs, **IN_ORDER)
         view.timer.tick(self._guarded(jobs.ticked), [shown, self.viewer], job_outputs, **IN_ORDER)
         for area in (view.gallery, view.stage):
             area.act(
@@ -140,30 +139,66 @@ class ComposeEvents:
             [view.picture, *form_outputs, *undo_outputs],
             **IN_ORDER,
         )
-        view.banner.act(lambda: "", None, view.banner, **IN_ORDER)
+        view.banner.act(
+            self._guarded(self.banner_used),
+            [*context, self.viewer, shown, *self.fields],
+            [*stack_outputs, *job_outputs, view.controls["seed"]],
+            **IN_ORDER,
+        )
         gr.on(
             [field.change for field in self.fields],
             None,
             self.fields,
             self.kept_form,
-            js=_as_object(self.names),
+            js=as_object(self.names),
             queue=False,
             **QUIET,
         )
 
-    def opened(self, kept_form: object, kept_stack: object) -> Updates:
-        """The page was opened or reloaded: the form as it was left, and the running job if there is one."""
+    def opened(self, asker: gr.Request, kept_form: object, kept_stack: object, kept_jobs: object) -> Updates:
+        """The page was opened or reloaded: the form as it was left, and its running job if there is one."""
         self.workspace.studio.library.scan()
         values, stacked = read_draft(kept_form), read_stack(kept_stack)
-        job = self.workspace.store.latest()
         prompt, method = values["prompt"], values["method"]
         return {
             **self._form(values),
             **self._stack(stacked, Filters(), prompt, method, proportions_of(values["width"], values["height"])),
-            **self.jobs.shows(job),
+            **self.jobs.opened(asker, kept_jobs),
             self.view.gallery: self.views.gallery(Viewer()),
             self.view.recipes: self.views.recipes(),
             self.view.words: self.views.words(prompt),
+            self.view.banner: jobs_banner(self.workspace.store.notice),
+        }
+
+    def banner_used(
+        self,
+        asker: gr.Request,
+        event: gr.EventData,
+        stacked: list[StackRow],
+        filters: Filters,
+        prompt: str,
+        method: str,
+        width: object,
+        height: object,
+        viewer: Viewer,
+        shown: Shown,
+        *fields: Any,
+    ) -> Updates:
+        """The banner was closed, or what fits of the LoRA that it is about is to be loaded although it is refused."""
+        if pressed(event, "action") != "force":
+            self.workspace.store.notice = ""
+            return {self.view.banner: ""}
+        name = pressed(event, "name")
+        if name not in {one.name for one in stacked}:
+            return {
+                self.view.banner: notice_banner(
+                    "That LoRA is not in the stack", ["Take it from the shelf, then load by force what fits of it."]
+                )
+            }
+        stacked = forced(stacked, name)
+        return {
+            **self._stack(stacked, filters, prompt, method, proportions_of(width, height)),
+            **self.jobs.generate(asker, stacked, viewer, shown, *fields),
         }
 
     def searched(self, query: str, filters: Filters, stacked: list[StackRow]) -> Updates:
@@ -181,12 +216,12 @@ class ComposeEvents:
         event: gr.EventData,
     ) -> Updates:
         """A card, a trigger word or a category was pressed."""
-        action, value = _data(event, "action"), _data(event, "value")
+        action, value = pressed(event, "action"), pressed(event, "value")
         if action == "toggle":
-            stacked = toggled(stacked, self.workspace.studio.library.by_id(_data(event, "id")))
+            stacked = toggled(stacked, self.workspace.studio.library.by_id(pressed(event, "id")))
             return self._stack(stacked, filters, prompt, method, proportions_of(width, height))
         if action == "trigger":
-            return self._trigger(_data(event, "id"), value, prompt)
+            return self._trigger(pressed(event, "id"), value, prompt)
         if action == "category":
             filters = replace(filters, category=value, limit=Filters().limit)
         elif action == "more":
@@ -207,12 +242,12 @@ class ComposeEvents:
         event: gr.EventData,
     ) -> Updates:
         """A row of the stack was edited, or one of its trigger words pressed."""
-        action = _data(event, "action")
+        action = pressed(event, "action")
         if action == "trigger":
-            return self._trigger(_data(event, "id"), _data(event, "value"), prompt)
-        value = _data(event, "value", MAX_URL if action == "paint" else MAX_DATA)
+            return self._trigger(pressed(event, "id"), pressed(event, "value"), prompt)
+        value = pressed(event, "value", MAX_URL if action == "paint" else MAX_DATA)
         proportions = proportions_of(width, height)
-        stacked = edited(stacked, action, _data(event, "row"), value, _data(event, "name"), proportions)
+        stacked = edited(stacked, action, pressed(event, "row"), value, pressed(event, "name"), proportions)
         return self._stack(stacked, filters, prompt, method, proportions)
 
     def remedy_used(
@@ -226,9 +261,9 @@ class ComposeEvents:
         event: gr.EventData,
     ) -> Updates:
         """A remedy of the forecast was pressed: it changes the stack, or the method with its settings."""
-        if _data(event, "action") != "remedy":
+        if pressed(event, "action") != "remedy":
             return {}
-        found = self.forecast.remedied(stacked, _data(event, "key"), _data(event, "value"))
+        found = self.forecast.remedied(stacked, pressed(event, "key"), pressed(event, "value"))
         if found is None:
             return {}
         stacked, values = found
@@ -253,10 +288,10 @@ class ComposeEvents:
         return {self.view.words: self.views.words(prompt), self.view.stack: stack}
 
     def word_replaced(self, prompt: str, event: gr.EventData) -> Updates:
-        return {self.view.controls["prompt"]: replaced(prompt, _data(event, "word"), _data(event, "value"))}
+        return {self.view.controls["prompt"]: replaced(prompt, pressed(event, "word"), pressed(event, "value"))}
 
     def recipe_used(self, filters: Filters, event: gr.EventData) -> Updates:
-        number = _data(event, "value")
+        number = pressed(event, "value")
         if not number.isdigit() or int(number) >= len(RECIPES):
             return {}
         request = RECIPES[int(number)].request
@@ -271,7 +306,7 @@ class ComposeEvents:
 
     def gallery_used(self, viewer: Viewer, filters: Filters, event: gr.EventData) -> Updates:
         """A picture was opened, closed, or its settings are to be used."""
-        action, name = _data(event, "action"), _data(event, "name")
+        action, name = pressed(event, "action"), pressed(event, "name")
         if action == "use":
             return self._restored(self.workspace.gallery.find(name).record, filters)
         if action == "open":
@@ -346,7 +381,7 @@ class ComposeEvents:
 
     def _form(self, values: dict[str, Any]) -> Updates:
         controls = {**self.view.controls, "new_seed": self.view.new_seed}
-        return {controls[name]: _value(controls[name], value) for name, value in values.items() if name in controls}
+        return {controls[name]: value_of(controls[name], value) for name, value in values.items() if name in controls}
 
     def _guarded(self, handler: Callable[..., Updates]) -> Callable[..., Updates]:
         """The handler with every error shown in the banner: a LoomError in its parts, anything else as a fault."""
@@ -363,22 +398,3 @@ class ComposeEvents:
                 return {self.view.banner: error_banner(fault)}
 
         return guarded
-
-
-def _data(event: gr.EventData, name: str, maximum: int = MAX_DATA) -> str:
-    """One data-* value of the pressed element, as text; the browser may send anything."""
-    data = event._data if isinstance(event._data, dict) else {}
-    value = data.get(name, "")
-    return value[:maximum] if isinstance(value, str) else ""
-
-
-def _value(component: Any, value: Any) -> Any:
-    """The value for a component; a slider grows so that it can show a value beyond its usual range."""
-    if isinstance(component, gr.Slider) and isinstance(value, int | float):
-        return gr.Slider(value=value, minimum=min(component.minimum, value), maximum=max(component.maximum, value))
-    return value
-
-
-def _as_object(names: Sequence[str]) -> str:
-    """JavaScript that turns the values of the form into one object, without a round trip to the server."""
-    return f"(...values) => Object.fromEntries({json.dumps(list(names))}.map((name, index) => [name, values[index]]))"

@@ -69,10 +69,17 @@ class ComposeViews:
         vocabulary = self.workspace.studio.vocabulary
         return words_view(vocabulary.unknown(prompt), vocabulary.words)
 
-    def stage(self, job: Job | None) -> str:
+    def stage(self, job: Job | None, elsewhere: Job | None = None) -> str:
+        """The stage of a page for its job; `elsewhere` is one that another page began and that has not ended."""
         store = self.workspace.store
-        preview = store.preview(job.id) if job and job.state == "running" else None
-        return stage.stage(job, preview=preview, waiting=store.waiting(), picture_path=self.workspace.gallery.path_of)
+        return stage.stage(
+            job,
+            elsewhere,
+            preview=store.preview(job.id) if job and job.state == "running" else None,
+            waiting=store.waiting(),
+            ahead=store.ahead(job.id) if job else 0,
+            picture_path=self.workspace.gallery.path_of,
+        )
 
     def gallery(self, viewer: Viewer) -> str:
         return gallery.gallery_view(

@@ -42,7 +42,7 @@ CANVAS = 96  # pixels along the longer side of a painted mask
 DATA_URL = "data:image/png;base64,"
 MAX_URL = 200_000  # characters of a painted mask as the browser sends it
 LABELS = {name: declared.label for name, declared in choice_fields().items()}
-SUMMED = ("name", "strength", "blocks", "curve", "region", "exempt")  # told in words of their own
+SUMMED = ("name", "strength", "blocks", "curve", "region", "exempt", "forced")  # told in words of their own
 ACTIONS = ("block", "curve", "point", "region", "side", "drag", "paint", "words", "exempt")
 
 
@@ -108,6 +108,8 @@ def summary(choice: AdapterChoice) -> str:
         said.append(f"{box}: “{choice.region.prompt}”" if choice.region.prompt else box)
     if choice.exempt:
         said.append("exempt")
+    if choice.forced:
+        said.append("by force")
     for name, declared in choice_fields().items():
         if name not in SUMMED and (value := getattr(choice, name)) != declared.default:
             said.append(f"{declared.label.lower()} {f'{value:g}' if isinstance(value, float) else value}")

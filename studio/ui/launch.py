@@ -133,7 +133,7 @@ def application(workspace: Workspace, host: str, auth: Auth | None) -> Any:
     from fastapi import FastAPI
 
     from lora_loom.studio.ui.page import build_page
-    from lora_loom.studio.ui.theme import FAVICON, SCRIPT, STYLE_SHEET, theme
+    from lora_loom.studio.ui.theme import FAVICON, SCRIPTS, STYLE_SHEET, theme
 
     page = build_page(workspace)
     app = gr.mount_gradio_app(
@@ -155,7 +155,7 @@ def application(workspace: Workspace, host: str, auth: Auth | None) -> Any:
         app_kwargs={"docs_url": None, "redoc_url": None},
         theme=theme(),
         css_paths=[STYLE_SHEET],
-        head=f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>",
+        head="".join(f"<script>{script.read_text(encoding='utf-8')}</script>" for script in SCRIPTS),
     )
     page.has_launched = True  # without it Gradio opens any path that is sent to an event
     closed: Any = NoPaths(app, uploads_folder())

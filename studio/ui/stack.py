@@ -76,7 +76,16 @@ def _read_control(value: object) -> AdapterChoice | None:
 
 
 def _control(choice: AdapterChoice) -> AdapterChoice | None:
-    return replace(choice, strength=1.0) if choice.controlled else None
+    return replace(choice, strength=1.0) if choice.controlled or choice.forced else None
+
+
+def forced(stacked: Sequence[StackRow], name: str) -> list[StackRow]:
+    """The stack with what fits of that LoRA to be loaded, whichever base it is for."""
+    return [StackRow.of(replace(one.choice, forced=True), **_kept(one)) if one.name == name else one for one in stacked]
+
+
+def _kept(one: StackRow) -> dict[str, Any]:
+    return {"on": one.on, "sha256": one.sha256, "expanded": one.expanded}
 
 
 def choices(stacked: Iterable[StackRow]) -> tuple[AdapterChoice, ...]:
@@ -113,6 +122,8 @@ def edited(
         result[index], result[other] = result[other], result[index]
     elif action == "switch":
         result[index] = replace(one, on=not one.on)
+    elif action == "force":
+        result[index] = StackRow.of(replace(one.choice, forced=not one.choice.forced), **_kept(one))
     elif action == "details":
         result[index] = replace(one, expanded=not one.expanded)
     elif action == "strength" and (strength := _number(value)) is not None:

@@ -12,13 +12,24 @@ from lora_loom.studio.templates import render
 from lora_loom.studio.ui.markup import data_url, file_url
 
 
-def stage(job: Job | None, *, preview: bytes | None, waiting: int, picture_path: Callable[[str], Path | None]) -> str:
-    """The stage as HTML. `preview` is the running job's picture, `picture_path` finds an output's file by name."""
+def stage(
+    job: Job | None,
+    elsewhere: Job | None = None,
+    *,
+    preview: bytes | None,
+    waiting: int,
+    picture_path: Callable[[str], Path | None],
+    ahead: int = 0,
+) -> str:
+    """The stage as HTML. `preview` is the running job's picture, `picture_path` finds an output's file by name.
+
+    `waiting` jobs are queued in all, `ahead` of this one; `elsewhere` is one that another page began.
+    """
     if job is None:
-        return render("ui/stage.html.j2", job=None)
+        return render("ui/stage.html.j2", job=None, elsewhere=elsewhere)
     if job.ended:
-        return _ended(job, picture_path)
-    return _running(job, preview, waiting)
+        return _ended(job, elsewhere, picture_path)
+    return _running(job, preview, waiting, ahead)
 
 
 def duration(seconds: float) -> str:
@@ -33,23 +44,23 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _running(job: Job, preview: bytes | None, waiting: int) -> str:
+def _running(job: Job, preview: bytes | None, waiting: int, ahead: int) -> str:
     return render(
         "ui/stage.html.j2",
         job=job,
         preview=data_url("webp", preview) if preview else None,
-        doing=_doing(job),
+        doing=_doing(job, ahead),
         left=_left(job),
         summary=_summary(job),
         queue=f"{waiting} more waiting" if waiting and job.state == "running" else "",
     )
 
 
-def _doing(job: Job) -> str:
+def _doing(job: Job, ahead: int) -> str:
     if job.cancel_requested:
         return "Stopping…"
     if job.state == "queued":
-        return "Waiting for the picture before it"
+        return f"Waiting for {ahead} pictures before it" if ahead > 1 else "Waiting for the picture before it"
     if job.phase == "loading":
         return "Getting the model and the LoRAs ready…"
     return "Saving…" if job.phase == "saving" else f"Step {job.step} of {job.num_steps}"
@@ -70,7 +81,7 @@ def _summary(job: Job) -> str:
     return f"{method.title if method else job.request.method} · {loras} · seed {job.request.seed}"
 
 
-def _ended(job: Job, picture_path: Callable[[str], Path | None]) -> str:
+def _ended(job: Job, elsewhere: Job | None, picture_path: Callable[[str], Path | None]) -> str:
     found = [(name, file_url(path)) for name in job.outputs if (path := picture_path(name))]
     taken = duration(job.finished_at - job.started_at) if job.finished_at and job.started_at else ""
     outcome = _outcome(job)
@@ -81,6 +92,7 @@ def _ended(job: Job, picture_path: Callable[[str], Path | None]) -> str:
         outcome=outcome,
         done=f"Done in {taken}" if job.state == "done" else outcome,
         summary=_summary(job),
+        elsewhere=elsewhere,
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from gradio import themes
 
 STYLE_SHEET = Path(__file__).with_name("style.css")
-SCRIPT = Path(__file__).with_name("answers.js")
+SCRIPTS = tuple(Path(__file__).with_name(name) for name in ("answers.js", "own_tab.js"))
 LOGO = FAVICON = Path(__file__).with_name("logo.svg")
 SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")

@@ -35,10 +35,13 @@ class Workspace:
         worker.resume()
         return cls(studio, store, worker, Gallery(studio.output_dir), state / "thumbnails")
 
-    def submit(self, request: GenerationRequest) -> Job:
-        """Queue a request of the page or of a program that talks to it; raises what can be known before drawing."""
+    def submit(self, request: GenerationRequest, person: str = "") -> Job:
+        """Queue a request of the page or of a program that talks to it; raises what can be known before drawing.
+
+        `person` is who is logged in, empty where nobody has to.
+        """
         check_public(request)
-        return self.worker.submit(request)
+        return self.worker.submit(request, person)
 
     @property
     def served_folders(self) -> list[Path]:

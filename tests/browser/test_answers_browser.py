@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lora_loom.studio.ui.theme import SCRIPT
+from lora_loom.studio.ui.theme import SCRIPTS
 
 pytestmark = pytest.mark.browser
 
@@ -65,7 +65,7 @@ def read(browser, studio_page):
 
     def read(streams, ids, script=READ):
         page.evaluate(SERVER, streams)
-        page.evaluate(SCRIPT.read_text())
+        page.evaluate(SCRIPTS[0].read_text())
         return [json.loads(line.removeprefix("data: ")) for line in page.evaluate(script, ids)]
 
     read.page = page

@@ -305,7 +305,7 @@ def test_what_single_loras_take(asked, planned, name):
     choice = AdapterChoice("ink", **{name: value})
     request = GenerationRequest("a fox", adapters=(choice,))
     assert AdapterChoice.from_dict(through_json(choice.to_dict())) == choice
-    assert choice.controlled == (name != "strength")
+    assert choice.controlled == (name not in ("strength", "forced"))
     (row,) = read_stack(through_json(write_stack(stack_of(GenerationRecord(request)))))
     assert row.choice == choice
     assert summary(choice) or name == "strength"

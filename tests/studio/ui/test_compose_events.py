@@ -1,6 +1,8 @@
 """The events of the Compose tab, called as the page calls them: what is sent, and that nothing gets lost in between."""
 
+import threading
 import time
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -9,7 +11,7 @@ from lora_loom.pipelines.errors import OutputError
 from lora_loom.studio.ui.compose_jobs import Shown
 from lora_loom.studio.ui.compose_views import Filters, Viewer
 from lora_loom.studio.ui.form import read_draft
-from lora_loom.studio.ui.stack import StackRow
+from lora_loom.studio.ui.stack import StackRow, edited, read_stack, write_stack
 from lora_loom.studio.ui.undo import MOST, remembered
 
 # Gradio leaves the event loop that it makes for a page to the garbage collector.
@@ -30,7 +32,7 @@ def fields(events, **changes):
 def until_told(events, shown, component):
     """Tick as the page does until there is something new for `component`; returns it."""
     for _ in range(500):
-        updates = events.jobs.ticked(shown, Viewer())
+        updates = events.jobs.ticked(None, shown, Viewer())
         if component in updates:
             return updates[component]
         shown = updates[events.jobs.shown]
@@ -45,7 +47,7 @@ def settled(events):
 
 
 def test_a_finished_picture_reaches_the_gallery(events):
-    updates = events.jobs.generate([StackRow("owlet")], Viewer(), Shown(), *fields(events, seed=9))
+    updates = events.jobs.generate(None, [StackRow("owlet")], Viewer(), Shown(), *fields(events, seed=9))
     view = until_told(events, updates[events.jobs.shown], events.view.gallery)
     assert settled(events).outputs[0] in view
 
@@ -58,14 +60,14 @@ def test_an_error_is_told_however_soon_the_job_fails(events, quick_studio, monke
     quick_studio.before_step = fail
     submit = events.workspace.worker.submit
 
-    def submit_and_wait(request):
-        job = submit(request)
+    def submit_and_wait(request, person=""):
+        job = submit(request, person)
         if wait:
             settled(events)
         return job
 
     monkeypatch.setattr(events.workspace.worker, "submit", submit_and_wait)
-    updates = events.jobs.generate([], Viewer(), Shown(), *fields(events))
+    updates = events.jobs.generate(None, [], Viewer(), Shown(), *fields(events))
     told = updates[events.view.banner] or until_told(events, updates[events.jobs.shown], events.view.banner)
     assert "No space left on device" in told
 
@@ -73,27 +75,28 @@ def test_an_error_is_told_however_soon_the_job_fails(events, quick_studio, monke
 def test_every_job_of_a_queue_is_told_of(events):
     shown = Shown()
     for seed in range(3):
-        shown = events.jobs.generate([], Viewer(), shown, *fields(events, seed=seed))[events.jobs.shown]
-    for _ in range(500):
-        updates = events.jobs.ticked(shown, Viewer())
+        updates = events.jobs.generate(None, [], Viewer(), shown, *fields(events, seed=seed))
         shown = updates[events.jobs.shown]
+    for _ in range(500):
         if not shown.watched:
             break
         time.sleep(0.01)
+        updates = events.jobs.ticked(None, shown, Viewer())
+        shown = updates[events.jobs.shown]
     assert shown.watched == ()
     assert updates[events.view.timer].active is False
     assert len(events.workspace.gallery.pictures()[0]) == 3
 
 
 def test_nothing_is_sent_where_nothing_is_new(events):
-    shown = events.jobs.ticked(Shown(), Viewer())[events.jobs.shown]
-    assert events.jobs.ticked(shown, Viewer()) == {events.jobs.shown: shown}
+    shown = events.jobs.ticked(None, Shown(), Viewer())[events.jobs.shown]
+    assert events.jobs.ticked(None, shown, Viewer()) == {events.jobs.shown: shown}
 
 
 def test_opening_the_page_brings_back_form_stack_and_job(events):
-    events.jobs.generate([], Viewer(), Shown(), *fields(events))
+    jobs = events.jobs.generate(None, [], Viewer(), Shown(), *fields(events))[events.jobs.kept]
     kept = {"prompt": "kept words", "seed": 4}
-    updates = events.opened(kept, [{"name": "crown", "strength": 0.3}])
+    updates = events.opened(None, kept, [{"name": "crown", "strength": 0.3}], jobs)
     assert updates[events.view.controls["prompt"]] == "kept words"
     assert updates[events.stacked] == [StackRow("crown", 0.3)]
     assert "crown" in updates[events.view.stack]
@@ -177,3 +180,87 @@ def test_the_past_has_an_end():
         past = remembered(past, [StackRow("owlet", strength)])
     assert len(past) == MOST
     assert past[0].stacked == (StackRow("owlet", 3),)
+
+
+@pytest.fixture
+def held(events, quick_studio):
+    """Pictures stay at their first step until it is called."""
+    go = threading.Event()
+    quick_studio.before_step = lambda index: go.wait(60)
+    yield go.set
+    go.set()
+
+
+def event(**data):
+    return gr.EventData(None, data)
+
+
+def person(name):
+    return SimpleNamespace(username=name)
+
+
+def drawing(events, job_id):
+    while events.workspace.store.get(job_id).state == "queued":
+        time.sleep(0.005)
+
+
+def test_each_page_shows_and_cancels_its_own_picture(events, held):
+    one = events.jobs.generate(None, [], Viewer(), Shown(), *fields(events, seed=1))[events.jobs.shown]
+    updates = events.jobs.generate(None, [], Viewer(), Shown(), *fields(events, seed=2))
+    two, view = updates[events.jobs.shown], updates[events.view.stage]
+    drawing(events, one.last)
+    assert f'data-job="{two.last}"' in view
+    assert "Waiting for the picture before it" in view
+    cancelled = events.jobs.cancel(None, Viewer(), two)
+    assert "Cancelled before it began" in cancelled[events.view.stage]
+    assert not events.workspace.store.get(one.last).cancel_requested
+    idle = events.jobs.cancel(None, Viewer(), Shown())  # a page without a picture has none to cancel
+    assert "press Generate" in idle[events.view.stage]
+    assert not events.workspace.store.get(one.last).cancel_requested
+    held()
+    while not events.workspace.store.get(one.last).ended:
+        time.sleep(0.005)
+    assert events.workspace.store.get(one.last).state == "done"
+
+
+def test_a_picture_of_a_closed_page_is_taken_over_where_that_is_wanted(events, held):
+    job = events.jobs.generate(person("ann"), [], Viewer(), Shown(), *fields(events))[events.jobs.shown].last
+    drawing(events, job)
+    asked = event(action="adopt", name=job)
+    view = events.jobs.opened(person("ann"), [])[events.view.stage]
+    assert "Another tab&#39;s picture is being drawn" in view or "Another tab's picture is being drawn" in view
+    assert "Another tab" not in events.jobs.opened(person("bob"), [])[events.view.stage]
+    assert events.jobs.adopted(person("bob"), Viewer(), Shown(), asked) == {}
+    assert events.jobs.adopted(person("ann"), Viewer(), Shown(), event(action="open", name=job)) == {}
+    shown = events.jobs.adopted(person("ann"), Viewer(), Shown(), asked)[events.jobs.shown]
+    assert shown.watched == (job,)
+    events.jobs.cancel(person("ann"), Viewer(), shown)
+    assert events.workspace.store.get(job).cancel_requested
+
+
+def test_what_a_browser_brings_back_as_jobs_may_be_anything(events):
+    for kept in (None, 5, {"a": 1}, ["x" * 10_000, 7, None], [""] * 5):
+        assert events.jobs.opened(None, kept)[events.jobs.shown].kept == []
+
+
+def test_a_list_of_jobs_that_was_set_aside_is_told_until_it_is_closed(events):
+    events.workspace.store.notice = "The list of jobs was damaged. It was set aside as jobs-set-aside-1.sqlite."
+    assert "set aside" in events.opened(None, {}, [], [])[events.view.banner]
+    context = [[], Filters(), "", "merge", 128, 128, Viewer(), Shown(), *fields(events)]
+    assert events.banner_used(None, event(action="dismiss"), *context) == {events.view.banner: ""}
+    assert events.opened(None, {}, [], [])[events.view.banner] == ""
+
+
+def test_a_second_click_loads_what_fits(events, quick_studio):
+    stacked = [StackRow("owlet"), StackRow("crown", 0.5)]
+    context = [Filters(), "an owlet", "merge", 128, 128, Viewer(), Shown(), *fields(events)]
+    updates = events.banner_used(None, event(action="force", name="crown"), stacked, *context)
+    assert [row.choice.forced for row in updates[events.stacked]] == [False, True]
+    assert "Loaded by force" in updates[events.view.stack]
+    job = events.workspace.store.get(updates[events.jobs.shown].last)
+    assert [(each.name, each.forced) for each in job.request.adapters] == [("owlet", False), ("crown", True)]
+    again = read_stack(write_stack(updates[events.stacked]))
+    assert again == updates[events.stacked]
+    assert [row.choice.forced for row in edited(again, "force", "1")] == [False, False]
+    unknown = events.banner_used(None, event(action="force", name="gone"), stacked, *context)
+    assert "not in the stack" in unknown[events.view.banner]

@@ -5,9 +5,9 @@ from lora_loom.studio.jobs.job import Job
 from lora_loom.studio.ui.stage import duration, stage
 
 
-def show(state="running", phase="drawing", *, preview=None, waiting=0, **values):
+def show(state="running", phase="drawing", *, preview=None, waiting=0, ahead=0, **values):
     job = Job("j1", GenerationRequest("a cat", seed=7), state, phase, created_at=0.0, num_steps=20, **values)
-    return stage(job, preview=preview, waiting=waiting, picture_path=lambda name: None)
+    return stage(job, preview=preview, waiting=waiting, ahead=ahead, picture_path=lambda name: None)
 
 
 def test_nothing_yet_says_how_to_begin():
@@ -25,6 +25,7 @@ def test_a_running_job_shows_step_eta_and_preview():
 def test_every_state_says_what_it_is(subtests):
     cases = [
         ({"state": "queued", "phase": "waiting"}, "Waiting"),
+        ({"state": "queued", "phase": "waiting", "ahead": 3}, "Waiting for 3 pictures before it"),
         ({"phase": "loading", "started_at": 1.0}, "ready"),
         ({"phase": "saving"}, "Saving"),
         ({"cancel_requested": True}, "Stopping"),
