@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from lora_loom.pipelines.errors import AdapterFileError, BaseModelError
-from lora_loom.pipelines.families import running
+from lora_loom.pipelines.families import of_pipeline, running
+from lora_loom.pipelines.families.family import Defaults
 from lora_loom.pipelines.hub import only_cached
 from lora_loom.pipelines.plugins import did_you_mean, named_entries
 
@@ -73,6 +74,26 @@ def pipeline_class_of(location: str, **hub: Any) -> str:
             expected="a diffusers folder with a model_index.json that names a pipeline",
             found=f"{type(error).__name__}: {error}",
         ) from error
+
+
+def defaults_of(base_model: str | Path) -> Defaults:
+    """What a request to this base begins with, and the types of its weights, as its family has them.
+
+    Raises BaseModelError where there is no such base; what is of no family has defaults of nobody's.
+    """
+    location = resolve_base(base_model)
+    drawing = [family for family in of_pipeline(pipeline_class_of(location)) if family.runs]
+    if len(drawing) > 1:  # one pipeline, several widths
+        width = _context_width(Path(location))
+        drawing.sort(key=lambda family: not any(width in sign.widths for sign in family.evidence))
+    return drawing[0].defaults if drawing else Defaults()
+
+
+def _context_width(folder: Path) -> int | None:
+    try:
+        return json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))["cross_attention_dim"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _class_of_file(path: Path) -> str:

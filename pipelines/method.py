@@ -65,6 +65,11 @@ class FusionMethod(ABC):
         """The settings that may name a file (`path` in their metadata): names only where strangers ask."""
         return tuple(setting.name for setting in fields(cls) if setting.metadata.get("path"))
 
+    @classmethod
+    def former_settings(cls) -> dict[str, SettingValue]:
+        """What pictures were drawn with before there was a setting (`formerly` in its metadata)."""
+        return {setting.name: setting.metadata["formerly"] for setting in fields(cls) if "formerly" in setting.metadata}
+
     @abstractmethod
     def compose(self, adapters: tuple[AdapterChoice, ...], num_inference_steps: int) -> FusionPlan:
         """The plan for at least one adapter, all with different names, by their strengths alone.

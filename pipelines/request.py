@@ -141,7 +141,7 @@ class GenerationRequest:
         default=20,
         metadata=RequestField(
             "Steps",
-            "Denoising steps ({default}).",
+            "Denoising steps ({default}; bases of other families have their own).",
             minimum=1,
             maximum=MAX_STEPS,
             slider=(1, 60),
@@ -155,7 +155,7 @@ class GenerationRequest:
         default=3.0,
         metadata=RequestField(
             "Guidance",
-            "How strictly the prompt is followed ({default}).",
+            "How strictly the prompt is followed ({default}; bases of other families have their own).",
             minimum=-MAX_ABSOLUTE_GUIDANCE,
             maximum=MAX_ABSOLUTE_GUIDANCE,
             slider=(0, 15),

@@ -12,7 +12,8 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ from lora_loom.studio.versions import package_versions
 from lora_loom.studio.words import Vocabulary
 
 if TYPE_CHECKING:
+    from lora_loom.pipelines.families.family import Defaults
     import torch
     from PIL import Image
 
@@ -73,7 +75,7 @@ class Studio:
     """A base model with a library of LoRAs, safe to use from several threads.
 
     `base_model` is a name, a hub id or a folder. `output_dir` defaults to LOOM_OUTPUTS, else ./outputs. `device`
-    and `dtype` default to the accelerator in float16 if there is one, else the CPU in float32. `hooks` act on every
+    and `dtype` default to the accelerator in its family's type if there is one, else the CPU in float32. `hooks` act on every
     picture; with `force` what fits of a LoRA for another base is loaded, too.
     """
 
@@ -111,6 +113,13 @@ class Studio:
             if self._pipeline is None:
                 self._pipeline = self._load_pipeline()
             return self._pipeline
+
+    @cached_property
+    def defaults(self) -> Defaults:
+        """What a request to this base begins with; raises BaseModelError."""
+        from lora_loom.pipelines.bases import defaults_of
+
+        return defaults_of(self.base_model)
 
     @property
     def loaded(self) -> bool:
@@ -284,8 +293,9 @@ class Studio:
     ) -> GenerationRecord:
         receipts = {name: adapter.receipt for name, adapter in adapters.items()}
         partial = {name: receipt.summary() for name, receipt in receipts.items() if receipt.partial}
+        settings = registry.create(request.method, request.settings).settings  # a later default changes no old picture
         return GenerationRecord(
-            request=request,
+            request=replace(request, settings=settings),
             adapter_sha256={name: adapter.sha256 for name, adapter in adapters.items()},
             base_model_revision=self._revision,
             package_versions=package_versions(),
@@ -311,7 +321,8 @@ class Studio:
         from lora_loom.pipelines.generate import generate as _  # noqa: F401 - here and not in two threads at once
 
         device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = self._dtype or (torch.float32 if device == "cpu" else torch.float16)
+        names = ("float32",) if device == "cpu" else self.defaults.dtypes
+        dtype = self._dtype or getattr(torch, names[0])
         pipeline = FusionPipeline.from_pretrained(self.base_model, dtype=dtype).to(device)
         use_attention(pipeline, self.attention)
         pipeline.set_progress_bar_config(disable=True)

@@ -18,7 +18,7 @@ def _cache_of_its_own(tmp_path_factory):
     os.environ["LOOM_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(scope="session")
 def _quick_search_for_offloading():
     """diffusers asks every module for hooks of group offloading a dozen times a picture: a sixth of its time."""
     from diffusers.hooks import group_offloading
@@ -65,7 +65,7 @@ def write_lora():
 
 
 @pytest.fixture(scope="session")
-def tiny_pocket(tmp_path_factory):
+def tiny_pocket(tmp_path_factory, _quick_search_for_offloading):
     """Folder of a random pipeline shaped like the pocket base, with its vocabulary: 32 pixels from 8x8x4 latents."""
     import torch
     from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel

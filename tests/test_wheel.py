@@ -148,7 +148,7 @@ def test_tests_of_the_source_archive_run(sources, place):
         "0",
         "-p",
         "no:cacheprovider",
-        str(sources / "tests/pipelines/test_plan.py"),
+        str(sources / "tests/pipelines/test_errors.py"),
     )
     assert done.returncode == 0, done.stdout[-2000:]
     assert " passed" in done.stdout

@@ -55,7 +55,8 @@ class CMLoRA(FusionMethod):
         default="arbitrated",
         metadata={
             "help": "What the LoRAs add to the base: all of it, each in the places it changes most, or their published "
-            "mean, which leaves each about its Nth part."
+            "mean, which leaves each about its Nth part.",
+            "formerly": "mean",
         },
     )
     interval: int = field(

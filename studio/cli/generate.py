@@ -48,6 +48,7 @@ def command(
     flags: Mapping[tuple[str, str], SettingValue],
 ) -> None:
     """Draw pictures with LoRAs. The same request gives the same pixels on the same machine."""
+    from lora_loom.pipelines.bases import defaults_of
     from lora_loom.studio.cli import drawing
     from lora_loom.studio.cli.request_options import asked_for, with_files
     from lora_loom.studio.library.adapter_library import AdapterLibrary
@@ -69,6 +70,8 @@ def command(
         given = drawing.on_opened_base(record, given)
     for notice in prompt_notices(written or ""):
         typer.echo(plain(notice), err=True)
+    if record is None:
+        given = {**defaults_of(given.get("base_model", "pocket")).of_request(), **given}
     request = asked_for(record and drawing.start_of_variation(record), given, flags, setting or [])
     if force:  # the picture says so, and can be made again without the flag
         request = replace(request, adapters=tuple(replace(each, forced=True) for each in request.adapters))

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -20,6 +20,7 @@ from lora_loom.pipelines.atomic_file import atomic_file
 from lora_loom.pipelines.checked_json import parse_json
 from lora_loom.pipelines.errors import LoomError, RecordError
 from lora_loom.pipelines.gating.heat_map import HeatMap
+from lora_loom.pipelines.registry import methods
 from lora_loom.pipelines.request import GenerationRequest
 from lora_loom.studio.records.a1111 import parameters
 from lora_loom.studio.records.extensions import checked_extensions, put_back, set_apart
@@ -116,6 +117,8 @@ class GenerationRecord:
             raise RecordError("the record has no request", expected="what was asked for, as an object")
         known, extensions = set_apart(data, [item.name for item in fields(cls)])
         request = GenerationRequest.from_dict(known["request"])
+        if (method := methods().get(request.method)) is not None:  # a record has all settings that there were
+            request = replace(request, settings={**method.former_settings(), **request.settings})
         return cls(**{**known, "request": request, "extensions": extensions})
 
 

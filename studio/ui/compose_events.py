@@ -158,7 +158,7 @@ class ComposeEvents:
     def opened(self, asker: gr.Request, kept_form: object, kept_stack: object, kept_jobs: object) -> Updates:
         """The page was opened or reloaded: the form as it was left, and its running job if there is one."""
         self.workspace.studio.library.scan()
-        values, stacked = read_draft(kept_form), read_stack(kept_stack)
+        values, stacked = read_draft(kept_form, self.workspace.start), read_stack(kept_stack)
         prompt, method = values["prompt"], values["method"]
         return {
             **self._form(values),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from lora_loom.pipelines.errors import LoomError, RequestError, UnknownMethodError
@@ -66,10 +67,12 @@ def lost_in_form(request: GenerationRequest) -> list[str]:
     return lost
 
 
-def read_draft(kept: object) -> dict[str, Any]:
-    """The form's values as the browser kept them, over the defaults; what does not fit its field is left out."""
+def read_draft(kept: object, start: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """The form's values as the browser kept them, over those of `start` and the defaults; what does not fit its field is
+    left out.
+    """
     plain = form_fields()
-    values: dict[str, Any] = {**{name: each.at_start for name, each in plain.items()}, "new_seed": False}
+    values: dict[str, Any] = {**{name: each.at_start for name, each in plain.items()}, "new_seed": False, **start}
     for method, kind in methods().items():
         values |= {f"{method}.{setting.name}": setting.default for setting in form(kind)}
     for name, value in kept.items() if isinstance(kept, Mapping) else ():

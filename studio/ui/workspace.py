@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lora_loom.pipelines.errors import BaseModelError
 from lora_loom.pipelines.request import GenerationRequest
 from lora_loom.studio.jobs.job import Job
 from lora_loom.studio.jobs.store import JobStore
@@ -42,6 +43,14 @@ class Workspace:
         """
         check_public(request)
         return self.worker.submit(request, person)
+
+    @property
+    def start(self) -> dict[str, object]:
+        """What the form begins with for this base beside the usual."""
+        try:
+            return self.studio.defaults.of_request()
+        except BaseModelError:  # told when somebody draws
+            return {}
 
     @property
     def served_folders(self) -> list[Path]:

@@ -18,7 +18,7 @@ TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
 
 @pytest.fixture(scope="session")
-def new_pipe():
+def new_pipe(_quick_search_for_offloading):
     """Makes the random pipeline of a family: equal weights at every call."""
     return tiny
 

@@ -106,6 +106,32 @@ def test_a_program_can_cancel(client, quick_studio):
     assert ended(client, job["id"])["state"] == "cancelled"
 
 
+def test_each_person_sees_and_stops_jobs_of_their_own(make_quick_studio, tmp_path, monkeypatch):
+    studio, go = make_quick_studio(tmp_path), threading.Event()
+    studio.before_step = lambda index: go.wait(10)
+    monkeypatch.setattr(launch_module, "Studio", lambda *arguments: studio)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    people = [("ann", "one-secret"), ("bob", "two-secret")]
+    running = launch(block=False, auth=people)
+    try:
+        ann, bob = (Client(running.server.url, verbose=False, auth=person) for person in people)
+        job = ann.predict({"prompt": "x", "num_inference_steps": 50}, api_name="/generate")["id"]
+        for asked, endpoint in (("", "/job"), (job, "/job"), (job, "/cancel")):
+            with pytest.raises(AppError, match="there is no such job"):
+                bob.predict(asked, api_name=endpoint)
+        assert ann.predict("", api_name="/job")["id"] == job
+        assert not running.workspace.store.get(job).cancel_requested
+        ann.predict(job, api_name="/cancel")
+        go.set()
+        assert ended(ann, job)["state"] == "cancelled"
+    finally:
+        go.set()
+        for client in (ann, bob):
+            client.close()
+        running.close()
+        gc.collect()  # while the warnings about Gradio's loops are still ignored
+
+
 def test_bad_requests_are_explained_to_programs(client, subtests):
     cases = [
         ({"prompt": ""}, "prompt is empty"),
