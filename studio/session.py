@@ -38,11 +38,11 @@ from lora_loom.studio.versions import package_versions
 from lora_loom.studio.words import Vocabulary
 
 if TYPE_CHECKING:
-    from lora_loom.pipelines.families.family import Defaults
     import torch
     from PIL import Image
 
     from lora_loom.pipelines.adapters.factors import Adapter
+    from lora_loom.pipelines.families.family import Defaults
     from lora_loom.pipelines.gating.heat_map import HeatMap
     from lora_loom.pipelines.generate import Generated, StepProgress
 
@@ -75,8 +75,8 @@ class Studio:
     """A base model with a library of LoRAs, safe to use from several threads.
 
     `base_model` is a name, a hub id or a folder. `output_dir` defaults to LOOM_OUTPUTS, else ./outputs. `device`
-    and `dtype` default to the accelerator in its family's type if there is one, else the CPU in float32. `hooks` act on every
-    picture; with `force` what fits of a LoRA for another base is loaded, too.
+    and `dtype` default to the accelerator in the family's type if there is one, else the CPU in float32. `hooks` act on
+    every picture; with `force` what fits of a LoRA for another base is loaded, too.
     """
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lora_loom.pipelines.errors import RequestError
+from lora_loom.pipelines.errors import BaseModelError, RequestError
 from lora_loom.pipelines.request import SettingValue
 from lora_loom.pipelines.requests.prompt_syntax import prompt_notices
 from lora_loom.studio.cli.method_flags import with_method_flags
@@ -71,7 +72,8 @@ def command(
     for notice in prompt_notices(written or ""):
         typer.echo(plain(notice), err=True)
     if record is None:
-        given = {**defaults_of(given.get("base_model", "pocket")).of_request(), **given}
+        with suppress(BaseModelError):  # told when the base is opened
+            given = {**defaults_of(given.get("base_model", "pocket")).of_request(), **given}
     request = asked_for(record and drawing.start_of_variation(record), given, flags, setting or [])
     if force:  # the picture says so, and can be made again without the flag
         request = replace(request, adapters=tuple(replace(each, forced=True) for each in request.adapters))

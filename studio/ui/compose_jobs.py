@@ -98,7 +98,7 @@ class JobEvents:
         """The stage of a page that was opened, or loaded again with the ids that the browser kept."""
         ids = [each for each in kept if isinstance(each, str)][:MOST_JOBS] if isinstance(kept, list) else []
         shown = Shown(tuple(dict.fromkeys(ids)))
-        return self._shows(shown, self._jobs(shown), asker)
+        return self._shows(self._jobs(shown), asker)
 
     def _jobs(self, shown: Shown) -> list[Job]:
         """The jobs of the page: the one on the stage first, if it has ended."""
@@ -108,14 +108,14 @@ class JobEvents:
         """The page's job on its stage, and for every watched job that has ended its pictures or its error."""
         jobs = self._jobs(shown)  # looked up once: what ends in between is told at the next tick
         ended = [job for job in jobs if job.ended and job.id in shown.watched]
-        updates = self._shows(shown, jobs, asker)
+        updates = self._shows(jobs, asker)
         if ended:
             updates[self.view.gallery] = self.views.gallery(viewer)
         if errors := [job.error for job in ended if job.error]:
             updates[self.view.banner] = error_banner(errors[-1])
         return updates
 
-    def _shows(self, shown: Shown, jobs: Sequence[Job], asker: gr.Request | None) -> Updates:
+    def _shows(self, jobs: Sequence[Job], asker: gr.Request | None) -> Updates:
         """The stage of a page for its jobs; what has ended is watched no longer."""
         job, busy, store = on_stage(jobs), any(not each.ended for each in jobs), self.workspace.store
         elsewhere = None if busy else store.latest(person_of(asker))
@@ -130,7 +130,7 @@ class JobEvents:
             self.view.cancel: gr.Button(interactive=job is not None and busy and not job.cancel_requested),
             self.view.timer: gr.Timer(active=busy or elsewhere is not None),
             self.shown: new,
-            **({} if new.kept == shown.kept and shown.signature else {self.kept: new.kept}),
+            self.kept: new.kept,
         }
 
 

@@ -68,9 +68,7 @@ def lost_in_form(request: GenerationRequest) -> list[str]:
 
 
 def read_draft(kept: object, start: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
-    """The form's values as the browser kept them, over those of `start` and the defaults; what does not fit its field is
-    left out.
-    """
+    """The form's values as the browser kept them, over `start` and the defaults; what fits no field is left out."""
     plain = form_fields()
     values: dict[str, Any] = {**{name: each.at_start for name, each in plain.items()}, "new_seed": False, **start}
     for method, kind in methods().items():

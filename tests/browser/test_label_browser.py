@@ -44,6 +44,7 @@ def answer(page):
     page.click(".loom-label [data-action=save]")
 
 
+@pytest.mark.long
 def test_two_pictures_are_labelled_with_a_reload_between(page, studio_page, a_set, request):
     person = f"ann {request.node.nodeid[-12:]} {id(page)}"  # another one if the test is driven a second time
     start(page, person)

@@ -53,6 +53,7 @@ def test_cancel_in_one_tab_leaves_the_others_picture(page, studio_page):
     page.wait_for_selector(f'{STAGE}[data-job="{first}"][data-state="cancelled"]')
 
 
+@pytest.mark.long
 def test_a_form_is_changed_in_its_own_tab_alone(page, studio_page):
     compose(page, "an owlet at night", 7)
     page.click('.loom-card[data-name="owlet"] .loom-pick')
@@ -71,6 +72,7 @@ def test_a_form_is_changed_in_its_own_tab_alone(page, studio_page):
         assert tab.locator(".loom-row").count() == rows
 
 
+@pytest.mark.long
 def test_a_duplicated_tab_has_no_picture_to_cancel(page, studio_page):
     compose(page, "an owlet at night", 60)
     job = begin(page)

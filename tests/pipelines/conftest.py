@@ -13,7 +13,8 @@ from lora_loom.pipelines.families import families
 from tests.pipelines.tiny_pipelines import MAKERS, tiny
 
 FAMILIES = tuple(MAKERS)
-UNLIKE = ("sd15", "flux", "zimage")  # a U-Net, packed tokens with embedded guidance, halves of guidance asked for apart
+# A U-Net, packed tokens with embedded guidance, and halves of guidance that are asked for apart.
+UNLIKE = ("sd15", "flux", pytest.param("zimage", marks=pytest.mark.long))
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lora_loom.pipelines.bases import named_bases, pipeline_class_of, resolve_base
+from lora_loom.pipelines.bases import defaults_of, named_bases, pipeline_class_of, resolve_base
 from lora_loom.pipelines.errors import BaseModelError
 
 
@@ -89,3 +89,23 @@ def test_a_broken_file_is_no_base(tmp_path):
 def test_a_hub_id_without_a_connection_says_so():
     with pytest.raises(BaseModelError, match="could not be fetched"):
         pipeline_class_of("owner/not-there", local_files_only=True)
+
+
+def test_a_request_begins_with_what_its_family_usually_takes(tmp_path, subtests):
+    cases = {
+        ("StableDiffusionPipeline", 768): (30, 7.5, "float16"),
+        ("StableDiffusionPipeline", 128): (20, 3.0, "float32"),
+        ("StableDiffusionXLPipeline", 2048): (30, 5.0, "float16"),
+        ("FluxPipeline", None): (28, 3.5, "bfloat16"),
+        ("ZImagePipeline", None): (50, 5.0, "bfloat16"),
+    }
+    for place, ((name, width), expected) in enumerate(cases.items()):
+        with subtests.test(name=name, width=width):
+            folder = tmp_path / str(place)
+            (folder / "unet").mkdir(parents=True)
+            (folder / "model_index.json").write_text(json.dumps({"_class_name": name}))
+            (folder / "unet" / "config.json").write_text(json.dumps({"cross_attention_dim": width}))
+            found = defaults_of(folder)
+            assert (found.steps, found.guidance, found.dtypes[0]) == expected
+    with pytest.raises(BaseModelError):
+        defaults_of(tmp_path / "gone")

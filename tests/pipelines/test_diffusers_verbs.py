@@ -33,7 +33,7 @@ with PEFT on small random models of SD1.5, SDXL and FLUX, to 1e-5 of the largest
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
 
-@pytest.fixture(params=("sd15", pytest.param("sdxl", marks=pytest.mark.long), "flux"))
+@pytest.fixture(params=(*(pytest.param(name, marks=pytest.mark.long) for name in ("sd15", "sdxl")), "flux"))
 def family(request):
     return request.param
 

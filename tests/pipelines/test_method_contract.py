@@ -1,7 +1,6 @@
 """What every fusion method keeps on every family of base models.
 
-A quick run has every method on a U-Net and on a transformer, and three that differ in kind on every family; the rest
-is marked `long`.
+A quick run has every method on a U-Net and on a transformer; the other families are marked `long`.
 """
 
 import inspect
@@ -23,16 +22,14 @@ STRENGTHS = {"fox": 0.8, "ink": 0.5, "fog": 1.2}
 QUICK_SETTINGS = {"switch": {"switch_every": 1}}  # settings that let a three-step run show what a method does
 
 
-OF_EACH_KIND = {"merge", "cmlora", "gated"}  # one pass, passes apart and replayed, inside the layers
+QUICK = ("sd15", "flux")
 
 
 def pytest_generate_tests(metafunc):
     names = [name for name in ("family", "method_name") if name in metafunc.fixturenames]
     if names == ["family", "method_name"]:
         pairs = [(family, name) for family in FAMILIES for name in methods()]
-        quick = {(family, name) for family, name in pairs if family in ("sd15", "flux") or name in OF_EACH_KIND}
-        marks = [() if pair in quick else pytest.mark.long for pair in pairs]
-        cases = [pytest.param(*pair, marks=mark) for pair, mark in zip(pairs, marks, strict=True)]
+        cases = [pytest.param(*pair, marks=() if pair[0] in QUICK else pytest.mark.long) for pair in pairs]
         metafunc.parametrize(names, cases, scope="module")
     elif names:
         metafunc.parametrize("method_name", list(methods()))

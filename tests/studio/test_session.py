@@ -13,6 +13,7 @@ from lora_loom.pipelines.errors import (
     BaseModelError,
     CancelledError,
     ChangedAdapterError,
+    LoomWarning,
     OutputError,
     RequestError,
     SettingError,
@@ -164,6 +165,30 @@ def test_bad_files_are_named(studio, loras, write_lora):
         with pytest.raises(error, match=name):
             studio.generate(request(studio, adapters=(AdapterChoice(name),)))
     assert studio.generate(request(studio), save=False)
+
+
+def test_what_fits_of_another_bases_lora_is_loaded_where_that_was_asked_for(studio, loras, write_lora):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    write_lora(loras / "fits.safetensors", seed=1)
+    key = "unet.mid_block.attentions.0.transformer_blocks.{}.attn1.to_q"
+    stranger = {f"{key.format(k)}.lora_A.weight": torch.ones(2, 640) for k in range(9)}
+    stranger |= {f"{key.format(k)}.lora_B.weight": torch.ones(640, 2) for k in range(9)}
+    save_file(load_file(loras / "fits.safetensors") | stranger, loras / "stranger.safetensors")
+    plain, forced = AdapterChoice("stranger"), AdapterChoice("stranger", forced=True)
+    with pytest.raises(AdapterMatchError) as refused:
+        studio.generate(request(studio, adapters=(plain,)))
+    assert refused.value.to_dict()["by_force"] == "stranger"
+    with pytest.warns(LoomWarning, match="only in part"):
+        (made,) = studio.generate(request(studio, adapters=(forced,)))
+    record = read_record(made.path)
+    assert record.request.adapters == (forced,)
+    assert "stranger" in record.extensions["partial_loras"]
+    (again,) = studio.reproduce(record, save=False)
+    assert (pixels(again) == pixels(made)).all()
+    with pytest.raises(AdapterMatchError):  # what was loaded by force is not there for who did not ask for it
+        studio.generate(request(studio, adapters=(plain,)))
 
 
 def test_a_lora_that_acts_only_in_part_is_in_the_record(studio, loras, write_lora):

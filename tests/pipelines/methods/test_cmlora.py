@@ -144,6 +144,7 @@ def test_all_passes_are_refreshed_together_and_the_base_is_one():
         assert len({each.reuse for each in passes}) == 1
 
 
+@pytest.mark.long
 def test_the_planned_cost_is_the_spent_one_whatever_the_age(pipes, three_adapters, draw, subtests):
     for settings in (
         {"budget": 3.3, "max_age": 2},

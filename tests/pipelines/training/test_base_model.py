@@ -41,6 +41,7 @@ def test_the_base_comes_back_unchanged(pipe, pictures, quick, tmp_path):
 
 
 @pytest.mark.parametrize("mixed_precision", ["bf16", "fp16"])
+@pytest.mark.long
 def test_half_precision_trains_and_the_next_run_may_be_another(make_pipe, pictures, quick, tmp_path, mixed_precision):
     train_lora(replace(quick, mixed_precision=mixed_precision), pictures, make_pipe(), tmp_path / "half.safetensors")
     train_lora(quick, pictures, make_pipe(), tmp_path / "full.safetensors")

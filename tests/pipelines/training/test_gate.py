@@ -61,6 +61,7 @@ def losses(result):
 
 
 @pytest.mark.parametrize("kind", ["rank", "channel"])
+@pytest.mark.long
 def test_it_learns_to_turn_down_what_spoils_the_picture(train, kind):
     how = {"kind": kind, "steps": 12, "sets_per_step": 3, "conserve": False}
     untrained = losses(train(**how, learning_rate=1e-9))  # the same pictures, timesteps and noise

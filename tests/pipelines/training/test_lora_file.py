@@ -193,6 +193,7 @@ def test_a_full_disk_leaves_no_lora_and_the_checkpoint(make_pipe, pictures, quic
     assert out.exists()
 
 
+@pytest.mark.long
 def test_kohya_names_do_the_same(make_pipe, pictures, quick, tmp_path):
     settings = replace(quick, targets="full", text_encoder_learning_rate=1e-2, file_type="float32")
     predictions = []

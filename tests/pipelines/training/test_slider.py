@@ -29,6 +29,7 @@ def train(fox, **how):
     return train_slider(pipe, adapter, PROMPTS, num_inference_steps=2, **{"steps": 40, "learning_rate": 0.01, **how})
 
 
+@pytest.mark.long
 def test_the_slider_is_more_linear_than_the_strength(fox):
     losses = []
     trained = train(fox, on_step=lambda step, loss: losses.append((step, loss)))

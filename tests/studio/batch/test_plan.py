@@ -8,8 +8,10 @@ import pytest
 from lora_loom.pipelines.errors import BatchError, SuiteError
 from lora_loom.pipelines.request import MAX_IMAGES, MAX_SEED
 from lora_loom.studio.batch.folder import open_batch
+from lora_loom.studio.batch.plan import plan_batch
 from lora_loom.studio.batch.seeds import hashed_seed
 from lora_loom.studio.batch.shards import batches, shard_size
+from lora_loom.studio.batch.suite import read_suite
 
 
 def test_the_seed_is_the_hash_of_run_prompt_and_sample():
@@ -80,6 +82,15 @@ def test_the_uid_names_the_files_and_not_their_names(plan, loras, write_lora, tm
     (loras / "hen.safetensors").unlink()
     assert one.uid == renamed.uid != other.uid
     assert one.config != other.config
+
+
+def test_loras_may_be_forced_one_by_one_or_all(plan, loras, tmp_path):
+    path = tmp_path / "suite.toml"
+    path.write_text('prompts = ["a"]\nlora_sets = [["fox:1", {name = "ink", forced = true}]]\n')
+    one = plan_batch(read_suite(path), tmp_path / "one", [loras])
+    assert [[each.forced for each in picture.request.adapters] for picture in one.pictures] == [[False, True]]
+    every = plan_batch(read_suite(path), tmp_path / "every", [loras], force=True)
+    assert [[each.forced for each in picture.request.adapters] for picture in every.pictures] == [[True, True]]
 
 
 def test_planning_again_changes_nothing_and_another_plan_is_refused(plan):

@@ -16,6 +16,7 @@ SUITE = 'prompts = ["a red circle"]\nsamples = 40\nbatch_size = 1\n[request]\nnu
 
 
 @pytest.mark.timeout(900)  # it starts processes, on a machine that may be busy
+@pytest.mark.long
 def test_a_signal_drains_and_the_next_run_goes_on(plan, tiny_pocket):
     batch, sent = plan(SUITE, base=tiny_pocket), []
 

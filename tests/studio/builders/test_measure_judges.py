@@ -45,6 +45,7 @@ def test_geometry_is_measured_where_it_speaks(known: Known) -> None:
     assert rows["accuracy", "colour"]["n"] == round(spoken["value"] * spoken["n"])
 
 
+@pytest.mark.long
 def test_kappa_is_one_between_equal_readers(known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
     same = {name: lambda: Reader(known.labels) for name in ("development", "sealed")}
     monkeypatch.setattr(measure_judges, "JUDGES", same)

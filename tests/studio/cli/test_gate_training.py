@@ -81,6 +81,7 @@ def test_pictures_without_company_are_named(loom, loras, folder, tiny_pocket):
     assert "b.png" in result.stderr
 
 
+@pytest.mark.long
 def test_the_pocket_world_draws_its_tuning_sets(loom, loras, tiny_pocket, tmp_path):
     members = next(each.members for each in frozen_sets() if each.part == "tuning" and each.k == 2)
     for name in members:

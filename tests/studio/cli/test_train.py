@@ -39,6 +39,7 @@ def test_a_folder_becomes_a_lora_of_the_library(loom, folder, tiny_pocket, tmp_p
     assert (card.base_family, card.rank, card.preview_path.name) == ("pocket", 2, "cats.preview.png")
 
 
+@pytest.mark.long
 def test_a_concept_brings_its_description_and_recipe(loom, tiny_pocket, tmp_path):
     result = loom("--concept", "owlet", "--count", "3", "--base", tiny_pocket, "--out", "owlet.safetensors", *QUICK)
     assert result.exit_code == 0, result.output

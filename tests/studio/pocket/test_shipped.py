@@ -83,6 +83,7 @@ def test_result_files_have_the_house_form() -> None:
         assert held["rows"], path.name
 
 
+@pytest.mark.long
 def test_the_shipped_gate_is_of_the_base_and_trained() -> None:
     from lora_loom.pipelines.families import FusionPipeline
     from lora_loom.pipelines.gating.gate_file import load_gate, shipped_gates

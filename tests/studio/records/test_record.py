@@ -200,3 +200,11 @@ def test_the_record_is_frozen_data():
         RECORD.seconds = 2.0
     with pytest.raises(TypeError):
         RECORD.passes["full"] = 1
+
+
+def test_a_picture_keeps_what_it_was_drawn_with_when_a_setting_is_added():
+    """Pictures of CMLoRA from before `contributions` were drawn by the mean."""
+    old = GenerationRecord(GenerationRequest("a fox", method="cmlora", settings={"interval": 2})).to_dict()
+    assert GenerationRecord.from_dict(old).request.settings == {"contributions": "mean", "interval": 2}
+    new = GenerationRecord(GenerationRequest("a fox", method="cmlora", settings={"contributions": "sum"})).to_dict()
+    assert GenerationRecord.from_dict(new).request.settings == {"contributions": "sum"}

@@ -42,6 +42,7 @@ def test_a_packed_run_goes_on_elsewhere(packed: Path, tmp_path: Path) -> None:
     assert unpack(packed, tmp_path) == 0
 
 
+@pytest.mark.long
 def test_it_does_not_go_on_as_another_run(packed: Path, tmp_path: Path) -> None:
     unpack(packed, tmp_path)
     with pytest.raises(RequestError, match="pictures of another run"):

@@ -10,6 +10,7 @@ READS = 4  # of single numbers, where the run stands
 
 
 @pytest.mark.parametrize(("adapters", "rank"), [(1, 1), (8, 16)])
+@pytest.mark.long
 def test_two_kernels_per_layer_whatever_the_number_of_adapters(mini, adapters, rank):
     layers = len(list(attention_linears(mini.build("meta"))))
     found = kernels.counts(mini, adapters, rank)

@@ -47,6 +47,7 @@ def test_the_limit_takes_out_the_bias_and_covers_the_truth(feed):
     assert covered >= 0.9 * repeats
 
 
+@pytest.mark.long
 def test_the_bias_falls_as_one_over_n(feed):
     def bias(n):
         pairs = [(gaussian(n, 16, seed), gaussian(n, 16, 99 + seed)) for seed in range(4)]

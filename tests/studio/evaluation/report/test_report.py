@@ -143,6 +143,7 @@ def test_a_result_file_gives_tables_and_plots(tmp_path):
     assert "| merge | 3 | 0.310 (0.270 – 0.360) | 960 | 1 | 0.5 | 0.800 (0.700 – 0.900) |" in text
 
 
+@pytest.mark.long
 def test_plots_are_texts_in_the_colours_of_the_page():
     report = Report("x", tuple(entries_of(ROWS)))
     for _, svg in plots_of(report):
