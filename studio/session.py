@@ -34,7 +34,7 @@ from lora_loom.studio.library.adapter_library import AdapterLibrary
 from lora_loom.studio.library.card import AdapterCard, FileKey
 from lora_loom.studio.records.extensions import not_understood
 from lora_loom.studio.records.record import GenerationRecord, save_png
-from lora_loom.studio.versions import package_versions
+from lora_loom.studio.versions import contents_revision, package_versions
 from lora_loom.studio.words import Vocabulary
 
 if TYPE_CHECKING:
@@ -371,20 +371,6 @@ def library_roots(folders: Iterable[str | Path] = ()) -> list[Path]:
                 remedy="check the path",
             )
     return [*named, adapters_path()]
-
-
-def contents_revision(model: Path) -> str:
-    """A name for the contents of a model's folder or file: SHA-256 over names, sizes and first megabytes, 16 digits."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    files = (path for path in model.rglob("*") if path.is_file() and path.suffix in (".json", ".safetensors"))
-    for path in sorted(files) if model.is_dir() else (model,):
-        with path.open("rb") as file:
-            head = file.read(2**20)
-        digest.update(f"{path.relative_to(model).as_posix()}|{path.stat().st_size}|".encode())
-        digest.update(hashlib.sha256(head).digest())
-    return digest.hexdigest()[:16]
 
 
 def _changed(card: AdapterCard, recorded: str) -> ChangedAdapterError:

@@ -56,6 +56,7 @@ print(made.record.request.method, made.image.size)
     assert python("-c", code).strip().endswith("handover (128, 128)")
 
 
+@pytest.mark.long
 def test_the_metric_measures(python):
     code = """
 import numpy as np

@@ -198,6 +198,7 @@ def test_a_dropped_file_that_is_no_picture_of_ours_is_explained(page, tmp_path):
     banner(page, "other.png")
 
 
+@pytest.mark.long
 def test_what_is_wrong_is_said_and_the_studio_stays_alive(page, studio_page):
     page.click("#loom-generate")
     banner(page, "The prompt is empty")

@@ -13,6 +13,7 @@ from lora_loom.pipelines.families import families
 from tests.pipelines.tiny_pipelines import MAKERS, tiny
 
 FAMILIES = tuple(MAKERS)
+QUICK = ("sd15", "flux")  # a U-Net and a transformer; the others are marked `long`
 # A U-Net, packed tokens with embedded guidance, and halves of guidance that are asked for apart.
 UNLIKE = ("sd15", "flux", pytest.param("zimage", marks=pytest.mark.long))
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
@@ -157,7 +158,7 @@ def _quietly():
         logging.disable(logging.NOTSET)
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=[pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in FAMILIES])
 def family(request):
     return request.param
 

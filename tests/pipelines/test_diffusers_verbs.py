@@ -33,7 +33,7 @@ with PEFT on small random models of SD1.5, SDXL and FLUX, to 1e-5 of the largest
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
 
-@pytest.fixture(params=(*(pytest.param(name, marks=pytest.mark.long) for name in ("sd15", "sdxl")), "flux"))
+@pytest.fixture(params=("sd15", "sdxl", "flux"))
 def family(request):
     return request.param
 
@@ -64,6 +64,7 @@ def cleared(desk):
     return desk
 
 
+@pytest.mark.long
 def test_what_is_the_same_is_the_same(loom, plain, error_of, subtests):
     for case in CASES:
         if isinstance(case, Same):

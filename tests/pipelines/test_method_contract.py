@@ -16,13 +16,10 @@ from lora_loom.pipelines.plan import StepState
 from lora_loom.pipelines.registry import create, methods
 from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
 from lora_loom.pipelines.runtime.fused import fused
-from tests.pipelines.conftest import FAMILIES
+from tests.pipelines.conftest import FAMILIES, QUICK
 
 STRENGTHS = {"fox": 0.8, "ink": 0.5, "fog": 1.2}
 QUICK_SETTINGS = {"switch": {"switch_every": 1}}  # settings that let a three-step run show what a method does
-
-
-QUICK = ("sd15", "flux")
 
 
 def pytest_generate_tests(metafunc):

@@ -24,7 +24,8 @@ from lora_loom.pipelines.registry import methods
 from lora_loom.pipelines.request import AdapterChoice, GenerationRequest
 from lora_loom.studio.library.adapter_library import AdapterLibrary
 from lora_loom.studio.records.record import read_record
-from lora_loom.studio.session import Studio, contents_revision, library_roots
+from lora_loom.studio.session import Studio, library_roots
+from lora_loom.studio.versions import contents_revision
 
 TWO = (AdapterChoice("owlet", 1.0), AdapterChoice("crown", 0.8))
 

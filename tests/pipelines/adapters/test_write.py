@@ -55,6 +55,7 @@ def test_what_is_written_reads_back_the_same(bases, adapter_on, tmp_path, assert
                 assert {path.name for path in path.parent.iterdir()} == {"robe.safetensors"}
 
 
+@pytest.mark.long
 def test_diffusers_reads_our_files_as_the_same_updates(
     adapter_on, tmp_path, diffusers_deltas, assert_same_deltas, subtests
 ):

@@ -78,6 +78,7 @@ def test_without_any_gate_it_is_a_merge(fuse, monkeypatch, error_of):
 
 
 @pytest.mark.parametrize("where", ["both", "layers"])
+@pytest.mark.long
 def test_arbiter_takes_the_gate_of_this_base_where_layers_decide(fuse, gate_path, monkeypatch, error_of, where):
     monkeypatch.setattr(choice, "shipped_gates", dict)
     alone, plan = fuse(Arbiter(where=where))

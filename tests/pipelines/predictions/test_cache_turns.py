@@ -36,6 +36,7 @@ def test_no_pass_is_forced_that_was_not_planned(subtests):
                 assert full_passes(turns) == executed(turns, members, age)
 
 
+@pytest.mark.long
 def test_a_budget_is_kept_with_the_forced_passes_in_it(subtests):
     for n, steps, share, budget, age in itertools.product(
         (2, 3, 5), (1, 12, 50), (0.02, 0.3), (1.0, 1.3, 2.0, 6.0), (1, 5, 20)

@@ -39,6 +39,7 @@ def wrapped(model):
 
 
 @pytest.mark.parametrize("compile_it", [in_place, wrapped])
+@pytest.mark.long
 def test_no_graph_is_compiled_after_the_first(compile_it):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(2), nn.Linear(16, 8))

@@ -17,6 +17,7 @@ def same(first, second):
     return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
 
 
+@pytest.mark.long
 def test_the_base_comes_back_unchanged(pipe, pictures, quick, tmp_path):
     parts = {"unet": pipe.unet, "text_encoder": pipe.text_encoder, "vae": pipe.vae}
     before = {name: {key: value.clone() for key, value in part.state_dict().items()} for name, part in parts.items()}
@@ -57,6 +58,7 @@ def test_a_number_format_that_another_part_of_the_process_excludes_is_refused(pi
         AcceleratorState._reset_state(reset_partial_state=True)
 
 
+@pytest.mark.long
 def test_xl_bases_train(xl_pipe, pictures, quick, tmp_path):
     settings = replace(quick, text_encoder_learning_rate=1e-2, prior_weight=1.0, prior_images=2)
     train_lora(settings, pictures, xl_pipe, tmp_path / "x.safetensors")
@@ -64,6 +66,7 @@ def test_xl_bases_train(xl_pipe, pictures, quick, tmp_path):
     assert components == {"unet", "text_encoder", "text_encoder_2"}
 
 
+@pytest.mark.long
 def test_a_base_in_a_folder_is_opened(pipe, pictures, quick, tmp_path):
     pipe.save_pretrained(tmp_path / "base")
     train_lora(quick, pictures, tmp_path / "base", tmp_path / "x.safetensors")

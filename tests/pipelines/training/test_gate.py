@@ -74,6 +74,7 @@ def test_it_learns_to_turn_down_what_spoils_the_picture(train, kind):
     assert sum(value.numel() for value in file.gate.parameters()) == result.num_parameters
 
 
+@pytest.mark.long
 def test_a_stopped_training_goes_on_to_the_same_bits(train):
     whole = train("whole.safetensors", steps=4)
     calls = []

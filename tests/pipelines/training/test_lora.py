@@ -39,6 +39,7 @@ def test_the_loss_falls_when_one_picture_is_learned(pipe, pictures, quick, tmp_p
     assert result.final_loss == pytest.approx(sum(losses[-50:]) / 50)
 
 
+@pytest.mark.long
 def test_the_same_run_gives_the_same_bits(make_pipe, pictures, quick, tmp_path):
     for name in ("a", "b"):
         torch.manual_seed(hash(name))  # whatever the caller's generator is at
@@ -48,6 +49,7 @@ def test_the_same_run_gives_the_same_bits(make_pipe, pictures, quick, tmp_path):
     assert not same(tmp_path / "a.safetensors", tmp_path / "c.safetensors")
 
 
+@pytest.mark.long
 def test_accumulation_equals_the_larger_batch(make_pipe, pictures, quick, tmp_path):
     shared = replace(quick, caption_dropout=0.5, prior_weight=0.5, prior_images=2, file_type="float32")
     train_lora(replace(shared, batch_size=4), pictures, make_pipe(), tmp_path / "one.safetensors")

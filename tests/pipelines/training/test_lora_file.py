@@ -175,6 +175,7 @@ def test_the_rehearsal_finds_a_broken_writer_before_the_first_step(pipe, picture
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_full_disk_leaves_no_lora_and_the_checkpoint(make_pipe, pictures, quick, tmp_path, monkeypatch):
     out = tmp_path / "x.safetensors"
     save = product.save_adapter

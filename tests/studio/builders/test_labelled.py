@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from lora_loom.studio.builders.labelled import Pool, labelled, one_picture, scene_of
 from lora_loom.studio.pocket.judge import CLASSES, JUDGED, OTHER
@@ -31,6 +32,7 @@ def test_strangers_are_other_and_look_different() -> None:
         assert np.abs(picture - render(scene, 32).image * 255).mean() > 4
 
 
+@pytest.mark.long
 def test_two_processes_draw_what_one_draws_and_the_disk_keeps_it(tmp_path: Path) -> None:
     pictures, labels = labelled(tmp_path / "one", PLAIN, 6)
     many, same = labelled(tmp_path / "two", PLAIN, 6, workers=2)

@@ -29,6 +29,7 @@ def loom(monkeypatch, tmp_path, tiny_pocket, write_lora):
     return run
 
 
+@pytest.mark.long
 def test_plan_run_status_and_audit(loom, tmp_path):
     code, planned = loom("plan", "suite.toml", "--out", "out", "--library", "loras")
     assert (code, planned["pictures"]) == (0, 2)

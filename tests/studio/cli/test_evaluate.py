@@ -116,6 +116,7 @@ def test_mistakes_are_named(loom, subtests):
             assert error["type"] == "EvaluationError"
 
 
+@pytest.mark.long
 def test_a_report_about_folders_and_result_files(loom, tmp_path):
     row = {"method": "arbiter", "k": 2, "joint_success": 0.6, "ci_low": 0.5, "ci_high": 0.7, "n": 100}
     (tmp_path / "r.json").write_text(json.dumps({"command": "x", "commit": "abc", "rows": [row]}))

@@ -29,6 +29,7 @@ def folder(tmp_path):
     return pictures
 
 
+@pytest.mark.long
 def test_a_folder_becomes_a_lora_of_the_library(loom, folder, tiny_pocket, tmp_path):
     words = ("--title", "Cats", "--category", "animals", "--tag", "cat", "--tag", "pet", "--trigger", "cat")
     result = loom("--data", folder, "--base", tiny_pocket, "--out", "loras/cats.safetensors", *QUICK, *words)

@@ -26,6 +26,7 @@ def test_most_pixels_of_a_thing_are_nearest_to_its_colour() -> None:
         assert np.bincount(found[found >= 0]).argmax() == number, colour
 
 
+@pytest.mark.long
 def test_the_silhouette_names_shape_and_colour(subtests: pytest.Subtests) -> None:
     for subject, colour in [("cat", "red"), ("house", "blue"), ("owlet", "green")]:
         for size in [64, 128]:

@@ -52,6 +52,7 @@ def test_it_does_not_go_on_as_another_run(packed: Path, tmp_path: Path) -> None:
         unpack(packed, tmp_path / "other")
 
 
+@pytest.mark.long
 def test_what_a_gate_drew_is_drawn_again_with_another_gate(packed: Path, tmp_path: Path) -> None:
     lines = list(lines_of(packed))
     drawn = next(line for line in lines if line.get("contestant") == "merge")

@@ -106,6 +106,7 @@ def test_a_program_can_cancel(client, quick_studio):
     assert ended(client, job["id"])["state"] == "cancelled"
 
 
+@pytest.mark.long
 def test_each_person_sees_and_stops_jobs_of_their_own(make_quick_studio, tmp_path, monkeypatch):
     studio, go = make_quick_studio(tmp_path), threading.Event()
     studio.before_step = lambda index: go.wait(10)
