@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lora_loom.pipelines.errors import RequestError
-from lora_loom.pipelines.plan import FusionPlan, Gates, Pass, Predictions, RegionPrompt, StepState, base_plan
+from lora_loom.pipelines.plan import FusionPlan, Gates, Pass, PassCosts, Predictions, RegionPrompt, StepState, base_plan
 from lora_loom.pipelines.requests.control import Curve, Region, factor_at
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ def controlled(choices: Choices, compose: Compose) -> FusionPlan:
 
         return controlled(choices, settled)
 
-    def at_cost(share: float) -> FusionPlan:
+    def at_cost(costs: PassCosts) -> FusionPlan:
         def known(cast: Choices) -> FusionPlan:
             own = compose(cast)
-            return own.at_cost(share) if own.at_cost is not None else own
+            return own.at_cost(costs) if own.at_cost is not None else own
 
         return controlled(choices, known)
 
@@ -74,9 +74,9 @@ def _throughout(plan: FusionPlan, change: Callable[[FusionPlan], FusionPlan]) ->
         assert settle is not None
         return _throughout(settle(pipe, loaded), change)
 
-    def costed(share: float) -> FusionPlan:
+    def costed(costs: PassCosts) -> FusionPlan:
         assert at_cost is not None
-        return _throughout(at_cost(share), change)
+        return _throughout(at_cost(costs), change)
 
     return replace(change(plan), settle=settle and settled, at_cost=at_cost and costed)
 
@@ -182,8 +182,8 @@ def _blended(plans: Sequence[FusionPlan], regions: Sequence[Region]) -> FusionPl
     def settle(pipe: Any, loaded: Mapping[str, Adapter]) -> FusionPlan:
         return _blended([plan.settle(pipe, loaded) if plan.settle else plan for plan in plans], regions)
 
-    def at_cost(share: float) -> FusionPlan:
-        return _blended([plan.at_cost(share) if plan.at_cost else plan for plan in plans], regions)
+    def at_cost(costs: PassCosts) -> FusionPlan:
+        return _blended([plan.at_cost(costs) if plan.at_cost else plan for plan in plans], regions)
 
     costs = [plan.predicted_cost for plan in plans if plan.predicted_cost is not None]
     return replace(

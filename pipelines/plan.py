@@ -84,10 +84,18 @@ class Replay:
     max_age: int
 
 
+@dataclass(frozen=True)
+class PassCosts:
+    """FLOPs of a pass in full, and of a replayed one, over those of a forward of the base without adapters."""
+
+    full: float = 1.0
+    replayed: float = 0.0
+
+
 Schedule: TypeAlias = "Callable[[StepState], Sequence[Pass]]"
 Combine: TypeAlias = "Callable[[Predictions], Tensor]"  # -> prediction [b ...]
 Settle: TypeAlias = "Callable[[Any, Mapping[str, Adapter]], FusionPlan]"  # pipeline, adapters ->
-AtCost: TypeAlias = "Callable[[float], FusionPlan]"  # a replayed pass in full ones ->
+AtCost: TypeAlias = "Callable[[PassCosts], FusionPlan]"
 Derive: TypeAlias = "Callable[[Mapping[str, Adapter]], Mapping[str, Adapter]]"
 
 
@@ -117,8 +125,8 @@ class FusionPlan:
     `derive` makes of the chosen adapters those that are attached in their place; the gates then name these. The blocks
     and regions of `controls` act inside the layers, too. `regions` are the parts of the picture with their own prompts.
     A plan with `replay` keeps the features of its full passes. What a method can only decide with the pipeline and the
-    adapters at hand, `settle` decides before the run, and what depends on the cost of a replayed pass, `at_cost` at its
-    first call: each gives the plan to go on with. `predicted_cost` is in full passes per step, None if nobody asked.
+    adapters at hand, `settle` decides before the run, and what depends on the cost of a pass, `at_cost` at its first
+    call: each gives the plan to go on with. `predicted_cost` is in forwards of the base per step, None if nobody asked.
     """
 
     adapters: tuple[str, ...]

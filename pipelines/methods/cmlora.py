@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from lora_loom.pipelines.errors import SettingError
 from lora_loom.pipelines.measured.frequency import FrequencySets, profile_of, sets_of
 from lora_loom.pipelines.method import FusionMethod
-from lora_loom.pipelines.plan import FusionPlan, Pass, Predictions, Replay, StepState, weighted_mean
+from lora_loom.pipelines.plan import FusionPlan, Pass, PassCosts, Predictions, Replay, StepState, weighted_mean
 from lora_loom.pipelines.predictions.arbitration import Arbitration, arbitrated
 from lora_loom.pipelines.predictions.cache_turns import SWITCH_AT, CacheTurns, by_dominance, cost, together, within
 from lora_loom.pipelines.predictions.contributions import contributions
@@ -80,7 +80,7 @@ class CMLoRA(FusionMethod):
     budget: float = field(
         default=0.0,
         metadata={
-            "help": "At most this many full passes' worth of work per step on average; 0 is no limit.",
+            "help": "At most this many forwards of the base (FLOPs) per step on average; 0 is no limit.",
             "min": 0.0,
             "max": 100.0,
         },
@@ -125,18 +125,18 @@ class CMLoRA(FusionMethod):
             age = steps if outputs else self.max_age  # differences to a pass that runs at every step
             return together(members, turns, age) if jointly else by_dominance(sets.high, sets.low, turns, age)
 
-        def at_cost(share: float) -> FusionPlan:
+        def at_cost(costs: PassCosts) -> FusionPlan:
             reference = 1.0 if outputs else 0.0
             turns = arrange(published(n, steps, self.interval))
             if self.budget:
                 turns = within(
-                    self.budget, arrange, len(members), steps, share=share, reference=reference, jointly=jointly
+                    self.budget, arrange, len(members), steps, costs=costs, reference=reference, jointly=jointly
                 )
-            spent = cost(turns, len(members), share=share, reference=reference)
+            spent = cost(turns, len(members), costs=costs, reference=reference)
             return replace(self._scheduled(adapters, turns), predicted_cost=spent)
 
         if outputs:
-            return at_cost(0.0)
+            return at_cost(PassCosts())
         plan = self._scheduled(adapters, arrange(published(n, steps, self.interval)))
         return replace(plan, at_cost=at_cost)
 

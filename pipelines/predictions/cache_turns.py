@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lora_loom.pipelines.errors import SettingError
+from lora_loom.pipelines.plan import PassCosts
 from lora_loom.pipelines.predictions.refresh import Turns, rhythmically
 
 SWITCH_AT = 0.55  # of the steps: the code changes phase at step 120 of 220 or 200
@@ -73,10 +74,10 @@ def full_passes(turns: CacheTurns) -> int:
     return sum(len(each.full) for each in turns)
 
 
-def cost(turns: CacheTurns, passes: int, *, share: float, reference: float) -> float:
-    """Full passes' worth of work per step: a reused one of the `passes` costs `share`, and `reference` runs beside."""
+def cost(turns: CacheTurns, passes: int, *, costs: PassCosts, reference: float) -> float:
+    """Forwards per step of the `passes`, in full or reused; `reference` is what runs beside."""
     full = full_passes(turns)
-    return reference + (full + share * (passes * len(turns) - full)) / len(turns)
+    return reference + (costs.full * full + costs.replayed * (passes * len(turns) - full)) / len(turns)
 
 
 def within(
@@ -85,7 +86,7 @@ def within(
     members: int,
     num_inference_steps: int,
     *,
-    share: float,
+    costs: PassCosts,
     reference: float,
     jointly: bool,
 ) -> CacheTurns:
@@ -97,18 +98,19 @@ def within(
     at_once = members if jointly else 1
 
     def spent(turns: CacheTurns) -> float:
-        return cost(turns, members, share=share, reference=reference)
+        return cost(turns, members, costs=costs, reference=reference)
 
     forced = arrange((members,) + (0,) * (num_inference_steps - 1))
     least = spent(forced)
     if budget < least - 1e-9:
         raise SettingError(
             "the budget cannot be met",
-            expected=f"at least {least:.2f} passes per step for {members} passes in {num_inference_steps} steps",
+            expected=f"at least {least:.2f} forwards per step for {members} passes in {num_inference_steps} steps",
             found=f"{budget:g}",
             remedy="Allow more, a larger max_age, more steps, fewer adapters, or a method of one pass as merge.",
         )
-    left = (budget - reference - share * members) * num_inference_steps / max(1 - share, 1e-6) - members
+    spare = (budget - reference - costs.replayed * members) * num_inference_steps
+    left = spare / max(costs.full - costs.replayed, 1e-6) - members
     refreshes = min(int(left / at_once + 1e-9), members // at_once * (num_inference_steps - 1))
     while refreshes > 0:
         found = arrange(rhythmically(members // at_once, num_inference_steps, refreshes))

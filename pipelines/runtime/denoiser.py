@@ -7,23 +7,26 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from lora_loom.pipelines.errors import BaseModelError
 from lora_loom.pipelines.measured.influence import Influence
-from lora_loom.pipelines.plan import FusionPlan, Pass, Predictions
+from lora_loom.pipelines.plan import FusionPlan, Pass, PassCosts, Predictions
 from lora_loom.pipelines.runtime.bank import ModelBank
 from lora_loom.pipelines.runtime.call import DenoiserCall
 from lora_loom.pipelines.runtime.feature_cache import FeatureCache
 from lora_loom.pipelines.runtime.influence import InfluenceMeter
 from lora_loom.pipelines.runtime.output_deltas import OutputDeltas
 from lora_loom.pipelines.runtime.prompts import PromptEncodings
-from lora_loom.pipelines.runtime.replay_cost import replay_share
+from lora_loom.pipelines.runtime.replay_cost import pass_costs
 from lora_loom.pipelines.runtime.steps import StepClock
 from lora_loom.pipelines.runtime.targets import DenoiserSlot
+
+if TYPE_CHECKING:
+    from lora_loom.pipelines.adapters.factors import Adapter
 
 
 class PlanRun:
@@ -32,7 +35,7 @@ class PlanRun:
     The passes of a step run as one batch, pass by pass along the batch axis; more than `max_batch` samples, or more
     than the memory holds, run in parts. Every input with the batch in front is repeated for each pass, and the text
     conditioning replaced by the pass's own encoding of the prompt. What passes leave for later steps ends with the run.
-    `identities` tells adapters of one name apart (their hashes), `guided` whether a batch holds both halves of
+    `adapters` are those of the plan by name, `guided` tells whether a batch holds both halves of
     guidance.
     """
 
@@ -45,7 +48,7 @@ class PlanRun:
         clock: StepClock,
         max_batch: int | None,
         *,
-        identities: Mapping[str, str],
+        adapters: Mapping[str, Adapter],
         guided: Callable[[], bool],
         meter: InfluenceMeter | None = None,
     ) -> None:
@@ -56,7 +59,7 @@ class PlanRun:
         self._prompts = prompts
         self._clock = clock
         self._max_batch = max_batch
-        self._identities = identities
+        self._adapters = adapters
         self._guided = guided
         self._meter = meter
         self._parameters = [name for name in inspect.signature(type(slot.model).forward).parameters if name != "self"]
@@ -66,7 +69,7 @@ class PlanRun:
         self._grid: tuple[int, int] | None = None
         self._calls = 0
         self._step = 0  # as plans count: both calls of a second-order step are one
-        self._replay_share = 0.0
+        self._costs = PassCosts()
         self._deltas = OutputDeltas()
         self._features = None
         if plan.replay is not None:
@@ -75,13 +78,15 @@ class PlanRun:
 
     @property
     def cost(self) -> float | None:
-        """Full passes per call of the pipeline so far, a replayed one counted at its share; None before the first.
+        """Forwards per call of the pipeline so far; None before the first.
 
-        Shares are counted where the plan asks for them (`at_cost`); else a replayed pass is counted as nothing.
+        Passes are counted at their FLOPs where the plan asks for them (`at_cost`); else each in full is one forward
+        and a replayed one nothing.
         """
         if not self._calls:
             return None
-        return (self.passes["full"] + self._replay_share * self.passes["replay"]) / self._calls
+        costs = self._costs
+        return (costs.full * self.passes["full"] + costs.replayed * self.passes["replay"]) / self._calls
 
     @property
     def predicted_cost(self) -> float | None:
@@ -148,8 +153,8 @@ class PlanRun:
             self._memory.clear()
             self._grid = call.grid()
             if self._given.at_cost is not None and self._given.replay is not None:
-                self._replay_share = replay_share(self._slot.model, self._given.replay, call.arguments)
-                self._plan = self._given.at_cost(self._replay_share)
+                self._costs = pass_costs(self._slot.model, self._given.replay, call.arguments, self._adapters.values())
+                self._plan = self._given.at_cost(self._costs)
         self._branch = self._branch + 1 if place == self._place else 0
         self._place = place
 
@@ -197,7 +202,7 @@ class PlanRun:
         """All that features of a pass, or its difference to the other one, depend on, but the step."""
 
         def acting(gates: Mapping[str, float]) -> Hashable:
-            return tuple(sorted((name, self._identities[name], gate) for name, gate in gates.items() if gate))
+            return tuple(sorted((name, self._adapters[name].sha256, gate) for name, gate in gates.items() if gate))
 
         of_passes = [acting(gates) for each in passes for gates in (each.gates, each.encoded_with)]
         regions = [each.region for each in passes]

@@ -86,7 +86,7 @@ def fused(
             prompts,
             clock,
             max_batch,
-            identities={name: adapter.sha256 for name, adapter in chosen.items()},
+            adapters=chosen,
             guided=lambda: bool(getattr(pipe, "do_classifier_free_guidance", False)),
             meter=None if probes is None else InfluenceMeter(list(chosen), probes),
         )

@@ -12,7 +12,7 @@ from lora_loom.pipelines.request import AdapterChoice, SettingValue
 from lora_loom.pipelines.runtime.bank import AdapterBank
 from lora_loom.pipelines.runtime.denoiser import PlanRun
 from lora_loom.pipelines.runtime.fused import fused
-from lora_loom.pipelines.runtime.replay_cost import replay_share
+from lora_loom.pipelines.runtime.replay_cost import pass_costs
 from lora_loom.pipelines.runtime.targets import denoiser_of
 from lora_loom.studio.bench.clock import Estimate
 from lora_loom.studio.bench.counting import count
@@ -34,7 +34,7 @@ def rows_of(bare: Bare, steps: int, budget: float = BUDGET) -> list[Row]:
     what = f"{title}, {n} adapters of rank 16, {steps} steps"
     base = count(lambda: bare.model(**bare.inputs)).flops
     as_called = {**bare.inputs, "return_dict": False}
-    share = replay_share(bare.model, Replay(0, steps), as_called)  # kept: planning is not counted below
+    share = pass_costs(bare.model, Replay(0, steps), as_called).replayed  # kept: planning is not counted below
 
     free, run = spent(bare, "cmlora", {}, steps, base)
     q, passes = run.passes["full"] / steps, sum(run.passes.values()) / steps

@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 
 from lora_loom.pipelines.errors import SettingError
+from lora_loom.pipelines.plan import PassCosts
 from lora_loom.pipelines.predictions.cache_turns import by_dominance, cost, full_passes, together, within
 from lora_loom.pipelines.predictions.refresh import published
 
@@ -42,9 +43,13 @@ def test_a_budget_is_kept_with_the_forced_passes_in_it(subtests):
         (2, 3, 5), (1, 12, 50), (0.02, 0.3), (1.0, 1.3, 2.0, 6.0), (1, 5, 20)
     ):
         for members, jointly, arrange in arrangements(n, age):
-            with subtests.test(n=n, steps=steps, share=share, budget=budget, max_age=age, jointly=jointly):
-                planned = partial(within, budget, arrange, n, steps, share=share, reference=0.0, jointly=jointly)
-                least = cost(arrange((n,) + (0,) * (steps - 1)), n, share=share, reference=0.0)
+            with subtests.test(
+                n=n, steps=steps, costs=PassCosts(1.0, share), budget=budget, max_age=age, jointly=jointly
+            ):
+                planned = partial(
+                    within, budget, arrange, n, steps, costs=PassCosts(1.0, share), reference=0.0, jointly=jointly
+                )
+                least = cost(arrange((n,) + (0,) * (steps - 1)), n, costs=PassCosts(1.0, share), reference=0.0)
                 if least > budget:
                     with pytest.raises(SettingError, match="at least"):
                         planned()
@@ -57,8 +62,8 @@ def test_a_budget_is_used(subtests):
     """What is left would not pay for another turn, where age forces nothing."""
     for _, jointly, arrange in arrangements(3, 100):
         with subtests.test(jointly=jointly):
-            turns = within(1.3, arrange, 3, 50, share=0.04, reference=0.0, jointly=jointly)
-            assert cost(turns, 3, share=0.04, reference=0.0) > 1.3 - 2 * 3 / 50
+            turns = within(1.3, arrange, 3, 50, costs=PassCosts(1.0, 0.04), reference=0.0, jointly=jointly)
+            assert cost(turns, 3, costs=PassCosts(1.0, 0.04), reference=0.0) > 1.3 - 2 * 3 / 50
 
 
 def test_the_late_one_runs_where_it_becomes_dominant():

@@ -4,10 +4,13 @@ import pytest
 import torch
 
 from lora_loom.pipelines.errors import BaseModelError
+from lora_loom.pipelines.methods.delta_sum import DeltaSum
 from lora_loom.pipelines.plan import FusionPlan, Pass, Replay
+from lora_loom.pipelines.request import AdapterChoice
 from lora_loom.pipelines.runtime.fused import fused
-from lora_loom.pipelines.runtime.replay_cost import replay_share
+from lora_loom.pipelines.runtime.replay_cost import pass_costs
 from lora_loom.pipelines.runtime.shallow import joined, shallow_of, split, standing_in
+from lora_loom.studio.bench.counting import count
 
 FOX, INK = {"fox": 0.9}, {"ink": 0.5}
 
@@ -166,6 +169,27 @@ def test_a_model_without_blocks_is_refused():
 
 def test_the_cost_of_a_replay_is_counted_without_weights(pipe, draw):
     model, call = model_of(pipe), calls_of(pipe, draw, num_inference_steps=1)[0]
-    shares = [replay_share(model, Replay(branch, 9), call) for branch in (0, 1)]
-    assert 0 < shares[0] <= shares[1] < 1
-    assert replay_share(model, Replay(0, 5), call) == shares[0]
+    costs = [pass_costs(model, Replay(branch, 9), call) for branch in (0, 1)]
+    assert 0 < costs[0].replayed <= costs[1].replayed < 1
+    assert {each.full for each in costs} == {1.0}
+    assert pass_costs(model, Replay(0, 5), call) == costs[0]
+
+
+@pytest.mark.parametrize("family", ["sd15", "flux"])
+def test_each_pass_pays_for_all_adapters_side_by_side(pipe, adapters, draw):
+    model, call = model_of(pipe), calls_of(pipe, draw, num_inference_steps=1)[0]
+    bare, chosen = pass_costs(model, Replay(0, 9), call), [adapters["fox"], adapters["ink"]]
+    found = pass_costs(model, Replay(0, 9), call, chosen)
+    base = count(lambda: model(**call)).flops
+    with fused(pipe, DeltaSum().plan([AdapterChoice("fox"), AdapterChoice("ink")], 1), adapters) as run:
+        answer, spent = run._run, []
+
+        def counted(passes, call):
+            answered = []
+            spent.append(count(lambda: answered.append(answer(passes, call))).flops / len(passes))
+            return answered[0]
+
+        run._run = counted
+        draw(pipe, num_inference_steps=1)
+    assert found.full == pytest.approx(spent[0] / base, rel=0.03)
+    assert bare.replayed < found.replayed < found.full
