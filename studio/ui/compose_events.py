@@ -125,7 +125,7 @@ class ComposeEvents:
         )
         view.cancel.click(self._guarded(jobs.cancel), [self.viewer, shown], job_outputs, **IN_ORDER)
         view.stage.act(self._guarded(jobs.adopted), [self.viewer, shown], job_outputs, **IN_ORDER)
-        view.timer.tick(self._guarded(jobs.ticked), [shown, self.viewer], job_outputs, **IN_ORDER)
+        view.timer.tick(self._guarded(jobs.ticked), [shown, self.viewer, *context], jobs.told, **IN_ORDER)
         for area in (view.gallery, view.stage):
             area.act(
                 self._guarded(self._undoable(self.gallery_used, form=True)),
