@@ -8,6 +8,8 @@ from lora_loom.pipelines.errors import LoomError
 from lora_loom.studio.templates import render
 from lora_loom.studio.ui.without_paths import without_paths
 
+JOBS = "jobs"  # what the button that closes the banner on the list of jobs says it is about
+
 
 def error_banner(error: LoomError | Mapping[str, str]) -> str:
     """The banner for an error, or for its parts as a job keeps them."""
@@ -25,7 +27,7 @@ def notice_banner(title: str, lines: Sequence[str] = (), *, warning: bool = Fals
 
 def jobs_banner(notice: str) -> str:
     """The banner on how the list of jobs was found, empty for an empty notice."""
-    return notice_banner("Not all jobs were found again", [notice], warning=True) if notice else ""
+    return _banner("warning", "Not all jobs were found again", lines=[_sentence(notice)], about=JOBS) if notice else ""
 
 
 def _banner(
@@ -36,13 +38,14 @@ def _banner(
     lines: Sequence[str] = (),
     kind: str = "",
     by_force: str = "",
+    about: str = "",
 ) -> str:
     shown = {
         "title": without_paths(title),
         "parts": [(label, without_paths(words)) for label, words in parts],
         "lines": [without_paths(line) for line in lines],
     }
-    return render("ui/banner.html.j2", tone=tone, kind=kind, by_force=by_force, **shown)
+    return render("ui/banner.html.j2", tone=tone, kind=kind, by_force=by_force, about=about, **shown)
 
 
 def _sentence(words: str) -> str:

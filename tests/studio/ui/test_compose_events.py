@@ -253,6 +253,10 @@ def test_a_list_of_jobs_that_was_set_aside_is_told_until_it_is_closed(events):
     assert "set aside" in events.opened(None, {}, [], [])[events.view.banner]
     context = [[], Filters(), "", "merge", 128, 128, Viewer(), Shown(), *fields(events)]
     assert events.banner_used(None, event(action="dismiss"), *context) == {events.view.banner: ""}
+    view = events.opened(None, {}, [], [])[events.view.banner]
+    assert "set aside" in view  # it was another message that was closed
+    about = re.search(r'data-action="dismiss"[^>]*data-name="(\w+)"', view)[1]
+    events.banner_used(None, event(action="dismiss", name=about), *context)
     assert events.opened(None, {}, [], [])[events.view.banner] == ""
 
 
