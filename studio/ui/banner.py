@@ -13,7 +13,11 @@ JOBS = "jobs"  # what the button that closes the banner on the list of jobs says
 
 def error_banner(error: LoomError | Mapping[str, str]) -> str:
     """The banner for an error, or for its parts as a job keeps them."""
-    parts = error.to_dict() if isinstance(error, LoomError) else error
+    parts = dict(error.to_dict() if isinstance(error, LoomError) else error)
+    if parts.get("by_force"):  # the page has a button where a command has an option
+        from lora_loom.pipelines.adapters.match import BY_FORCE
+
+        parts["remedy"] = parts.get("remedy", "").replace(BY_FORCE, "or load what fits with the button below")
     what = parts.get("what") or parts.get("message") or "something went wrong"
     named = (("expected", "Expected"), ("found", "Found"), ("remedy", "What to do"))
     rows = [(label, parts[key]) for key, label in named if parts.get(key)]
