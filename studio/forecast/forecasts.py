@@ -57,7 +57,10 @@ class Forecasts:
         """The state of these choices and of the files behind them."""
         cards = self._cards()
         state = [
-            (each.name, _sha256(cards.get(each.name)), each.strength, sorted(each.blocks.items()), _placed(each))
+            (
+                *(each.name, _sha256(cards.get(each.name)), each.strength, each.forced),
+                *(sorted(each.blocks.items()), _placed(each)),
+            )
             for each in choices
         ]
         return hashlib.sha256(json.dumps([self._studio.base_model, state]).encode()).hexdigest()[:16]

@@ -19,7 +19,7 @@ import gradio as gr
 from lora_loom.pipelines.errors import LoomError
 from lora_loom.studio.records.extensions import not_understood
 from lora_loom.studio.records.record import GenerationRecord, read_record
-from lora_loom.studio.ui.banner import error_banner, jobs_banner, notice_banner
+from lora_loom.studio.ui.banner import JOBS, error_banner, jobs_banner, notice_banner
 from lora_loom.studio.ui.compose_jobs import JobEvents, Shown, Updates
 from lora_loom.studio.ui.compose_layout import ComposeLayout
 from lora_loom.studio.ui.compose_views import ComposeViews, Filters, Viewer
@@ -125,7 +125,7 @@ class ComposeEvents:
         )
         view.cancel.click(self._guarded(jobs.cancel), [self.viewer, shown], job_outputs, **IN_ORDER)
         view.stage.act(self._guarded(jobs.adopted), [self.viewer, shown], job_outputs, **IN_ORDER)
-        view.timer.tick(self._guarded(jobs.ticked), [shown, self.viewer], job_outputs, **IN_ORDER)
+        view.timer.tick(self._guarded(jobs.ticked), [shown, self.viewer, *context], jobs.told, **IN_ORDER)
         for area in (view.gallery, view.stage):
             area.act(
                 self._guarded(self._undoable(self.gallery_used, form=True)),
@@ -186,15 +186,13 @@ class ComposeEvents:
     ) -> Updates:
         """The banner was closed, or what fits of the LoRA that it is about is to be loaded although it is refused."""
         if pressed(event, "action") != "force":
-            self.workspace.store.notice = ""
+            if pressed(event, "name") == JOBS:  # closing another message leaves this one for the next look
+                self.workspace.store.notice = ""
             return {self.view.banner: ""}
         name = pressed(event, "name")
         if name not in {one.name for one in stacked}:
-            return {
-                self.view.banner: notice_banner(
-                    "That LoRA is not in the stack", ["Take it from the shelf, then load by force what fits of it."]
-                )
-            }
+            said = "Take it from the shelf, then load by force what fits of it."
+            return {self.view.banner: notice_banner("That LoRA is not in the stack", [said])}
         stacked = forced(stacked, name)
         return {
             **self._stack(stacked, filters, prompt, method, proportions_of(width, height)),

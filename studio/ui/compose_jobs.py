@@ -18,7 +18,8 @@ from lora_loom.studio.jobs.job import Job
 from lora_loom.studio.ui.api import person_of
 from lora_loom.studio.ui.banner import error_banner, notice_banner
 from lora_loom.studio.ui.compose_layout import ComposeLayout
-from lora_loom.studio.ui.compose_views import ComposeViews, Viewer
+from lora_loom.studio.ui.compose_views import ComposeViews, Filters, Viewer
+from lora_loom.studio.ui.controls import proportions_of
 from lora_loom.studio.ui.events import STORAGE_SECRET, pressed
 from lora_loom.studio.ui.form import random_seed, read_form
 from lora_loom.studio.ui.stack import StackRow
@@ -60,6 +61,11 @@ class JobEvents:
         view = self.view
         return [view.stage, view.cancel, view.timer, self.shown, self.kept, view.gallery, view.banner]
 
+    @property
+    def told(self) -> list[Any]:
+        """The components that a tick changes."""
+        return [*self.outputs, self.view.stack, self.view.shelf]
+
     def generate(
         self, asker: gr.Request | None, stacked: list[StackRow], viewer: Viewer, shown: Shown, *fields: Any
     ) -> Updates:
@@ -89,10 +95,29 @@ class JobEvents:
             return {}
         return self._news(replace(shown, watched=(*shown.watched, job.id)), viewer, asker)
 
-    def ticked(self, asker: gr.Request | None, shown: Shown, viewer: Viewer) -> Updates:
-        """What is new since the last tick; nothing is sent where nothing is."""
+    def ticked(
+        self,
+        asker: gr.Request | None,
+        shown: Shown,
+        viewer: Viewer,
+        stacked: Sequence[StackRow],
+        filters: Filters,
+        prompt: str,
+        method: str,
+        width: object,
+        height: object,
+    ) -> Updates:
+        """What is new since the last tick; nothing is sent where nothing is.
+
+        Which LoRAs of the stack act only in part is known when a picture has loaded them, so it is told at its end.
+        """
         updates = self._news(shown, viewer, asker)
-        return updates if updates[self.shown] != shown else {self.shown: shown}
+        if updates[self.shown] == shown:
+            return {self.shown: shown}
+        if self.view.gallery in updates and self.workspace.studio.in_part().keys() & {one.name for one in stacked}:
+            updates[self.view.stack] = self.views.stack(stacked, prompt, method, proportions_of(width, height))
+            updates[self.view.shelf] = self.views.shelf(stacked, filters)
+        return updates
 
     def opened(self, asker: gr.Request | None, kept: object) -> Updates:
         """The stage of a page that was opened, or loaded again with the ids that the browser kept."""

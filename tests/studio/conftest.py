@@ -56,3 +56,21 @@ def make_quick_studio(write_lora):
         return QuickStudio("tiny", AdapterLibrary([loras]), folder / "outputs")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def write_stranger(write_lora):
+    """Writes a LoRA of which something fits, but of which most has the shapes of another base."""
+
+    def write(path, **described):
+        import torch
+        from safetensors.torch import load_file, save_file
+
+        write_lora(path, **described)
+        key = "unet.mid_block.attentions.0.transformer_blocks.{}.attn1.to_q"
+        stranger = {f"{key.format(k)}.lora_A.weight": torch.ones(2, 640) for k in range(9)}
+        stranger |= {f"{key.format(k)}.lora_B.weight": torch.ones(640, 2) for k in range(9)}
+        save_file(load_file(path) | stranger, path)
+        return path
+
+    return write

@@ -40,6 +40,19 @@ def test_a_lora_is_calibrated_and_drawn_by_its_effect(loom, tmp_path):
     assert json.loads(merged.stdout)["recipe"]["adapters"][0]["strength"] == pytest.approx(strength)
 
 
+def test_what_fits_of_another_bases_lora_is_calibrated_by_force(loom, tmp_path, write_stranger):
+    write_stranger(tmp_path / "loras" / "stranger.safetensors", seed=2)
+    options = ("--prompt", "a fox", "--pictures", 1, "--steps", 1)
+    refused = loom("calibrate", "stranger", *options)
+    assert refused.exit_code == 2
+    assert "--force" in refused.stderr
+    assert not (tmp_path / "loras" / "stranger.response.json").exists()
+    done = loom("calibrate", "stranger", "--force", *options)
+    assert done.exit_code == 0, done.output
+    assert "stranger.safetensors acts only in part" in done.stderr
+    assert (tmp_path / "loras" / "stranger.response.json").exists()
+
+
 @pytest.mark.long
 def test_a_slider_is_trained_used_and_exported(loom, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "train_slider", functools.partial(trainer.train_slider, num_inference_steps=2))

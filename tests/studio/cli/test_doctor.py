@@ -64,3 +64,14 @@ def test_another_base_is_an_error(loom, tmp_path):
     done = loom("fox", "big.safetensors", "--json")
     assert done.exit_code == 2
     assert "does not fit this base model" in done.stdout
+
+
+def test_what_fits_of_another_bases_lora_is_examined_by_force(loom, tmp_path, write_stranger):
+    write_stranger(tmp_path / "stranger.safetensors", seed=2)
+    refused = loom("fox", "stranger.safetensors")
+    assert refused.exit_code == 2
+    assert "--force" in refused.stderr
+    done = loom("fox", "stranger.safetensors", "--force", "--json")
+    assert done.exit_code == 0, done.output
+    assert [each["name"] for each in json.loads(done.stdout)["adapters"]] == ["fox", "stranger"]
+    assert "stranger.safetensors acts only in part" in done.stderr

@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lora_loom.pipelines.errors import LoomWarning
 from lora_loom.pipelines.request import AdapterChoice
 from lora_loom.studio.forecast import forecasts as forecasts_module
 from lora_loom.studio.forecast.forecasts import Forecasts
@@ -57,6 +58,18 @@ def test_a_forecast_is_made_once_for_each_state(forecasts, monkeypatch):
     assert forecasts.known(loras) is found
     assert forecasts.known(chosen("owlet", "crown", crown=0.9)) is None
     assert forecasts.known([AdapterChoice("owlet", blocks={"style": 0.5}), AdapterChoice("crown")]) is None
+
+
+def test_what_is_forced_after_it_was_refused_is_examined_anew(tiny_pocket, tmp_path, write_lora, write_stranger):
+    write_lora(tmp_path / "owlet.safetensors", title="Owlet", seed=1)
+    write_stranger(tmp_path / "stranger.safetensors", title="Stranger", seed=2)
+    forecasts = Forecasts(Studio(str(tiny_pocket), AdapterLibrary([tmp_path]), tmp_path, device="cpu"))
+    refused, owlet = AdapterChoice("stranger"), AdapterChoice("owlet")
+    assert any("left out of the forecast" in note for note in forecasts.of([owlet, refused]).notes)
+    with pytest.warns(LoomWarning, match="only in part"):
+        found = forecasts.of([owlet, AdapterChoice("stranger", forced=True)])
+    assert [each.name for each in found.report.adapters] == ["Owlet", "Stranger"]
+    assert found.notes == ()
 
 
 def test_strengths_and_blocks_are_in_it(forecasts):

@@ -1,5 +1,6 @@
 """The events of the Compose tab, called as the page calls them: what is sent, and that nothing gets lost in between."""
 
+import re
 import threading
 import time
 from types import SimpleNamespace
@@ -29,10 +30,14 @@ def fields(events, **changes):
     return [values[name] for name in events.names]
 
 
+def ticked(events, shown, stacked=()):
+    return events.jobs.ticked(None, shown, Viewer(), stacked, Filters(), "", "merge", 128, 128)
+
+
 def until_told(events, shown, component):
     """Tick as the page does until there is something new for `component`; returns it."""
     for _ in range(500):
-        updates = events.jobs.ticked(None, shown, Viewer())
+        updates = ticked(events, shown)
         if component in updates:
             return updates[component]
         shown = updates[events.jobs.shown]
@@ -81,7 +86,7 @@ def test_every_job_of_a_queue_is_told_of(events):
         if not shown.watched:
             break
         time.sleep(0.01)
-        updates = events.jobs.ticked(None, shown, Viewer())
+        updates = ticked(events, shown)
         shown = updates[events.jobs.shown]
     assert shown.watched == ()
     assert updates[events.view.timer].active is False
@@ -89,8 +94,8 @@ def test_every_job_of_a_queue_is_told_of(events):
 
 
 def test_nothing_is_sent_where_nothing_is_new(events):
-    shown = events.jobs.ticked(None, Shown(), Viewer())[events.jobs.shown]
-    assert events.jobs.ticked(None, shown, Viewer()) == {events.jobs.shown: shown}
+    shown = ticked(events, Shown())[events.jobs.shown]
+    assert ticked(events, shown) == {events.jobs.shown: shown}
 
 
 def test_opening_the_page_brings_back_form_stack_and_job(events):
@@ -248,6 +253,10 @@ def test_a_list_of_jobs_that_was_set_aside_is_told_until_it_is_closed(events):
     assert "set aside" in events.opened(None, {}, [], [])[events.view.banner]
     context = [[], Filters(), "", "merge", 128, 128, Viewer(), Shown(), *fields(events)]
     assert events.banner_used(None, event(action="dismiss"), *context) == {events.view.banner: ""}
+    view = events.opened(None, {}, [], [])[events.view.banner]
+    assert "set aside" in view  # it was another message that was closed
+    about = re.search(r'data-action="dismiss"[^>]*data-name="(\w+)"', view)[1]
+    events.banner_used(None, event(action="dismiss", name=about), *context)
     assert events.opened(None, {}, [], [])[events.view.banner] == ""
 
 
@@ -264,3 +273,13 @@ def test_a_second_click_loads_what_fits(events, quick_studio):
     assert [row.choice.forced for row in edited(again, "force", "1")] == [False, False]
     unknown = events.banner_used(None, event(action="force", name="gone"), stacked, *context)
     assert "not in the stack" in unknown[events.view.banner]
+
+
+def test_what_of_a_forced_lora_is_left_out_is_told_when_its_picture_is_there(events, quick_studio, monkeypatch):
+    shown = events.jobs.generate(None, [StackRow("crown")], Viewer(), Shown(), *fields(events))[events.jobs.shown]
+    settled(events)
+    monkeypatch.setattr(quick_studio, "in_part", lambda: {"crown": "77 modules of another shape"})
+    assert events.view.stack not in ticked(events, shown, [StackRow("owlet")])
+    told = ticked(events, shown, [StackRow("crown")])
+    assert "Acts only in part: 77 modules of another shape" in told[events.view.stack]
+    assert "Acts only in part: 77 modules of another shape" in told[events.view.shelf]
