@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from lora_loom.pipelines.errors import AdapterFileError, BaseModelError
 from lora_loom.pipelines.families import of_pipeline, running
-from lora_loom.pipelines.families.family import Defaults
+from lora_loom.pipelines.families.family import Defaults, Family
 from lora_loom.pipelines.hub import only_cached
 from lora_loom.pipelines.plugins import did_you_mean, named_entries
 
@@ -85,8 +85,17 @@ def defaults_of(base_model: str | Path) -> Defaults:
     drawing = [family for family in of_pipeline(pipeline_class_of(location)) if family.runs]
     if len(drawing) > 1:  # one pipeline, several widths
         width = _context_width(Path(location))
-        drawing.sort(key=lambda family: not any(width in sign.widths for sign in family.evidence))
+        drawing.sort(key=lambda family: _distance(family, width))
     return drawing[0].defaults if drawing else Defaults()
+
+
+def _distance(family: Family, width: int | None) -> int:
+    """How far a base with that width of text is from the family; of an unknown one, a single file's family is near."""
+    if width is None:
+        return 0 if family.single_file else 1
+    if any(width in sign.widths for sign in family.evidence):
+        return 0
+    return 1 if any(sign.any_width for sign in family.base) else 2
 
 
 def _context_width(folder: Path) -> int | None:

@@ -35,8 +35,7 @@ class PlanRun:
     The passes of a step run as one batch, pass by pass along the batch axis; more than `max_batch` samples, or more
     than the memory holds, run in parts. Every input with the batch in front is repeated for each pass, and the text
     conditioning replaced by the pass's own encoding of the prompt. What passes leave for later steps ends with the run.
-    `adapters` are those of the plan by name, `guided` tells whether a batch holds both halves of
-    guidance.
+    `adapters` are those of the plan by name, `guided` tells whether a batch holds both halves of guidance.
     """
 
     def __init__(

@@ -24,8 +24,8 @@ def plan_batch(suite: Suite, folder: Path, library: Sequence[str | Path] = (), *
     """Write the plan of the suite into the folder and open it.
 
     `library` are folders of LoRAs beside those that the suite names; with `force` what fits of LoRAs for another base
-    is loaded. Planning the same again changes nothing. Raises
-    SuiteError for what cannot be planned, BatchError for a folder that holds anything else.
+    is loaded. Planning the same again changes nothing. Raises SuiteError for what cannot be planned, BatchError for a
+    folder that holds anything else.
     """
     roots = library_roots([*suite.library, *library])
     adapters = AdapterLibrary(roots)

@@ -40,10 +40,10 @@ class GenerationRecord:
     `image_index` is its place in the run, counted from 0: it was drawn from `request.seed + image_index`.
     `adapter_sha256` is that of each LoRA's file, `passes` counts denoiser passes by kind, `attention` names what
     computed attention and `created_at` is an ISO 8601 time in UTC. `influence` has for each LoRA the share of the
-    prediction that it changed, `overall` and as pairs of step and share; `cost` what a step cost in full passes, as
-    predicted and as spent; `gates` is the pooled map of a learned gate, as `HeatMap.to_dict` writes it. `extensions`
-    are what other parts add, and what a newer Loom wrote (see extensions.py). Raises RecordError for values of
-    another type.
+    prediction that it changed, `overall` and as pairs of step and share; `cost` what a step cost in forwards of the
+    base, as predicted and as spent; `gates` is the pooled map of a learned gate, as `HeatMap.to_dict` writes it.
+    `extensions` are what other parts add, and what a newer Loom wrote (see extensions.py). Raises RecordError for values
+    of another type.
     """
 
     request: GenerationRequest

@@ -122,8 +122,8 @@ class JobEvents:
     def opened(self, asker: gr.Request | None, kept: object) -> Updates:
         """The stage of a page that was opened, or loaded again with the ids that the browser kept."""
         ids = [each for each in kept if isinstance(each, str)][:MOST_JOBS] if isinstance(kept, list) else []
-        shown = Shown(tuple(dict.fromkeys(ids)))
-        return self._shows(self._jobs(shown), asker)
+        jobs = self._jobs(Shown(tuple(dict.fromkeys(ids))))  # perhaps of who was logged in here before
+        return self._shows([job for job in jobs if job.person == person_of(asker)], asker)
 
     def _jobs(self, shown: Shown) -> list[Job]:
         """The jobs of the page: the one on the stage first, if it has ended."""

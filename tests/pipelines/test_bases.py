@@ -95,6 +95,9 @@ def test_a_request_begins_with_what_its_family_usually_takes(tmp_path, subtests)
     cases = {
         ("StableDiffusionPipeline", 768): (30, 7.5, "float16"),
         ("StableDiffusionPipeline", 128): (20, 3.0, "float32"),
+        ("StableDiffusionPipeline", 48): (20, 3.0, "float32"),  # of no width that others have
+        ("StableDiffusionPipeline", 1024): (30, 7.5, "float16"),
+        ("StableDiffusionPipeline", None): (30, 7.5, "float16"),  # a hub id or a single file does not tell
         ("StableDiffusionXLPipeline", 2048): (30, 5.0, "float16"),
         ("FluxPipeline", None): (28, 3.5, "bfloat16"),
         ("ZImagePipeline", None): (50, 5.0, "bfloat16"),

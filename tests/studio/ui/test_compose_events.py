@@ -235,6 +235,7 @@ def test_a_picture_of_a_closed_page_is_taken_over_where_that_is_wanted(events, h
     view = events.jobs.opened(person("ann"), [])[events.view.stage]
     assert "Another tab&#39;s picture is being drawn" in view or "Another tab's picture is being drawn" in view
     assert "Another tab" not in events.jobs.opened(person("bob"), [])[events.view.stage]
+    assert events.jobs.opened(person("bob"), [job])[events.jobs.shown].kept == []  # in the tab that Ann had
     assert events.jobs.adopted(person("bob"), Viewer(), Shown(), asked) == {}
     assert events.jobs.adopted(person("ann"), Viewer(), Shown(), event(action="open", name=job)) == {}
     shown = events.jobs.adopted(person("ann"), Viewer(), Shown(), asked)[events.jobs.shown]
