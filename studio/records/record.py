@@ -42,8 +42,8 @@ class GenerationRecord:
     computed attention and `created_at` is an ISO 8601 time in UTC. `influence` has for each LoRA the share of the
     prediction that it changed, `overall` and as pairs of step and share; `cost` what a step cost in forwards of the
     base, as predicted and as spent; `gates` is the pooled map of a learned gate, as `HeatMap.to_dict` writes it.
-    `extensions` are what other parts add, and what a newer Loom wrote (see extensions.py). Raises RecordError for values
-    of another type.
+    `extensions` are what other parts add, and what a newer Loom wrote (see extensions.py). Raises RecordError for
+    values of another type.
     """
 
     request: GenerationRequest
